@@ -1,0 +1,20 @@
+// Reads ONNX models, opset 9 to 17, through libonnx_proto.
+//
+// The batch axis (axis 0 of the only non-initialiser input) is taken as one frame, whatever the
+// file says, static or symbolic; height, width and channels must be static. What depends on
+// constants alone (shape arithmetic, Constant, ConstantOfShape, Cast, Gather ...) is folded
+// while reading. Reshape-Transpose-Reshape that permutes channels becomes ChannelShuffle.
+// Metadata keys `sbcnn.preprocess` and `sbcnn.labels` (JSON, see tools/train) become the
+// model's. Anything that sbcnn does not run is an Error(unsupported) naming operator, node and
+// file; sizes are checked before memory is taken.
+#pragma once
+
+#include <filesystem>
+
+#include "core/model.h"
+
+namespace sbcnn {
+
+Model read_onnx(const std::filesystem::path&);
+
+}  // namespace sbcnn

@@ -1,0 +1,93 @@
+// The two ports of core: local arithmetic and data movement. `kernels` implements the first,
+// `net` the second; neither knows the other.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/layer.h"
+#include "core/plan.h"
+
+namespace sbcnn {
+
+using Clock = std::chrono::steady_clock;
+using Deadline = Clock::time_point;
+
+// --- arithmetic ------------------------------------------------------------------------------
+
+// Output channels `outputs` are computed from input channels `inputs` (local ranges).
+struct Block {
+  Range inputs, outputs;
+  friend bool operator==(const Block&, const Block&) = default;
+};
+
+// A layer as one rank runs it: everything is local, ranks and groups are out of sight.
+//   Conv: `blocks` cover every output channel once and replace the layer's `groups`; each is a
+//     dense convolution, and all read the same number of input channels.
+//   Slice: `blocks` say which channels are copied where.
+//   Others: `blocks` is empty.
+struct KernelSpec {
+  Layer layer;
+  std::vector<Shape> inputs;
+  Shape output;
+  std::vector<Block> blocks;
+};
+
+// Conv: weight [output.channels][channels of a block][kernel.height][kernel.width].
+// Dense: [output.channels][input.channels]. ScaleShift: [channels]. bias may be empty (zero).
+struct Weights {
+  std::vector<float> weight, bias;
+};
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  // inputs[0] has at least required_border(layer, inputs[0].shape()) zeros around it. Views may
+  // be strided and do not overlap the output. One call at a time per KernelFactory.
+  virtual void run(std::span<const View<const float>> inputs,
+                   View<float> output) const noexcept = 0;
+};
+
+class KernelFactory {
+ public:
+  virtual ~KernelFactory() = default;
+  // Packs the weights once and lets go of them. The factory outlives its kernels (they share its
+  // threads and scratch memory).
+  virtual std::unique_ptr<Kernel> make(const KernelSpec&, Weights) = 0;
+};
+
+// --- data movement ---------------------------------------------------------------------------
+
+using Frame = std::uint32_t;  // number of a frame in the stream; wraps
+
+// What rank 0 tells all ranks whenever their common schedule reaches an empty slot.
+enum class Signal : std::uint8_t { frame, bubble, stop };
+
+// What one rank gives to and takes from a collective; offsets follow from the counts, which are
+// floats by peer (see Transfer in program.h).
+struct MessageBuffers {
+  std::span<const float> send;
+  std::span<const std::size_t> send_counts;
+  std::span<float> receive;
+  std::span<const std::size_t> receive_counts;
+};
+
+class Exchanger {
+ public:
+  virtual ~Exchanger() = default;
+  // Queues what is to be sent and returns; both buffers stay untouched by others until finish.
+  virtual void start(Frame, int step, Collective, const MessageBuffers&) = 0;
+  // Waits until everything that this rank receives is in the receive buffer. Sums are folded in
+  // rank order. Throws Error(timeout | peer_lost | protocol), naming rank and step.
+  virtual void finish(Frame, int step, Deadline) = 0;
+  // Rank 0 only; reaches every other rank in order.
+  virtual void announce(std::uint64_t turn, Signal) = 0;
+  // Other ranks; waits for as long as rank 0 is alive.
+  virtual Signal await_signal(std::uint64_t turn) = 0;
+};
+
+}  // namespace sbcnn
