@@ -45,17 +45,17 @@ using Ticket = std::uint64_t;  // counts frames from 0
 
 struct Result {
   Ticket ticket = 0;
-  std::vector<float> output;  // of Session::output_shape()
+  std::vector<float> output;           // of Session::output_shape()
   std::chrono::nanoseconds latency{};  // from submit to the result
 };
 
 struct BoardInfo {
   int rank = 0;
   std::string host;
-  int weight = 1;   // relative speed that the plan assumed
+  int weight = 1;  // relative speed that the plan assumed
   int threads = 1;
-  std::size_t weight_bytes = 0;     // of its slice
-  std::size_t peak_memory = 0;      // resident, reported when the session closes; 0 before
+  std::size_t weight_bytes = 0;  // of its slice
+  std::size_t peak_memory = 0;   // resident, reported when the session closes; 0 before
 };
 
 class Session {
@@ -72,7 +72,8 @@ class Session {
   std::vector<std::string> warnings() const;  // for example: idle ranks
   std::size_t bytes_per_frame() const;        // exchanged between ranks, all together
 
-  // Blocks while options.in_flight frames are under way and not collected.
+  // Blocks while options.in_flight frames are being computed; results wait to be collected for
+  // as long as they like.
   Ticket submit(View<const float> input);
   Result collect();
   Result infer(View<const float> input);

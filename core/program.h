@@ -33,12 +33,14 @@ struct Parcel {
 
 // Message buffers hold the parcels of all peers one after the other, in rank order, each as
 // pixels x count floats. broadcast, allgather, reduce and allreduce carry one and the same parcel
-// for everybody: it stands once in the send buffer. An allgather's parcel to itself and a
-// local exchange travel through the same buffers.
+// for everybody: it stands once in the send buffer. In scatter, gather, alltoall and local, what a
+// rank has for itself is copied directly (`own_from` to `own_to`) and counts as zero; in the
+// other collectives it travels through the buffers like everybody's.
 struct Transfer {
   Collective op = Collective::local;
-  int input = 0, output = 0;                             // indices into Program::locals
-  std::vector<Parcel> sends, receives;                   // by peer
+  int input = 0, output = 0;            // indices into Program::locals
+  std::vector<Parcel> sends, receives;  // by peer
+  Parcel own_from, own_to;              // what stays here: from the input, to the output
   std::vector<std::size_t> send_counts, receive_counts;  // floats, by peer
   std::size_t send_offset = 0, send_size = 0;            // message buffers in the arena, in floats
   std::size_t receive_offset = 0, receive_size = 0;

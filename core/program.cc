@@ -1,0 +1,434 @@
+#include "core/program.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "core/error.h"
+
+namespace sbcnn {
+namespace {
+
+constexpr std::size_t kFloatsPerLine = kAlignment / sizeof(float);
+
+std::size_t round_up(std::size_t floats) {
+  return (floats + kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine;
+}
+
+const Channels& held(const Plan& plan, int buffer, int rank) {
+  return plan.buffers[std::size_t(buffer)].layout.held[std::size_t(rank)];
+}
+
+// Local ranges of the channels that a list of positions names, in its order.
+std::vector<Range> runs(const std::vector<int>& positions) {
+  std::vector<Range> ranges;
+  for (const int p : positions) {
+    if (!ranges.empty() && ranges.back().end == p) {
+      ++ranges.back().end;
+    } else {
+      ranges.push_back({p, p + 1});
+    }
+  }
+  return ranges;
+}
+
+Parcel parcel(const std::vector<int>& positions) {
+  return {runs(positions), int(positions.size())};
+}
+
+std::map<int, int> positions_of(const Channels& channels) {
+  std::map<int, int> at;
+  for (std::size_t i = 0; i < channels.size(); ++i) {
+    at.emplace(channels[i], int(i));
+  }
+  return at;
+}
+
+// --- local layers ------------------------------------------------------------------------------
+
+// For each group whose outputs lie here: where its inputs and its outputs stand.
+std::vector<Block> conv_blocks(const Channels& in, const Channels& out, int in_block,
+                               int out_block) {
+  const auto at = positions_of(in);
+  std::vector<Block> blocks;
+  for (int o = 0; o < int(out.size()); ++o) {
+    const int group = out[std::size_t(o)] / out_block;
+    int first = int(in.size());
+    for (int c = group * in_block; c < (group + 1) * in_block; ++c) {
+      const auto found = at.find(c);
+      require(found != at.end(), "program: a convolution's input channel is not here");
+      first = std::min(first, found->second);
+    }
+    const Range inputs{first, first + in_block};
+    if (!blocks.empty() && blocks.back().inputs == inputs && blocks.back().outputs.end == o) {
+      ++blocks.back().outputs.end;
+    } else {
+      blocks.push_back({inputs, {o, o + 1}});
+    }
+  }
+  return blocks;
+}
+
+std::vector<Block> slice_blocks(const Channels& in, Range kept) {
+  std::vector<int> positions;
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    if (kept.contains(in[i])) {
+      positions.push_back(int(i));
+    }
+  }
+  std::vector<Block> blocks;
+  int out = 0;
+  for (const Range r : runs(positions)) {
+    blocks.push_back({r, {out, out + r.size()}});
+    out += r.size();
+  }
+  return blocks;
+}
+
+class Lowering {
+ public:
+  Lowering(const Model& model, const Plan& plan, int rank)
+      : model_(model), plan_(plan), program_{rank, plan.world, {}, {}, 0, plan.input, plan.output} {
+    require(0 <= rank && rank < plan.world, "make_program: no such rank");
+    for (const Buffer& b : plan.buffers) {
+      Shape s = model.shape(b.value);
+      s.channels = int(b.layout.held[std::size_t(rank)].size());
+      program_.locals.push_back({s.channels == 0 ? Shape{} : s, b.border, 0});
+    }
+    for (const Step& step : plan.steps) {
+      if (const auto* compute = std::get_if<Compute>(&step)) {
+        program_.actions.emplace_back(task(*compute));
+      } else {
+        program_.actions.emplace_back(transfer(std::get<Exchange>(step)));
+      }
+    }
+    place();
+  }
+  Program take() && { return std::move(program_); }
+
+ private:
+  const Local& local(int buffer) const { return program_.locals[std::size_t(buffer)]; }
+
+  Task task(const Compute& c) const {
+    const Node& node = model_.node(c.node);
+    Task t{c.node, {node.layer, {}, local(c.output).shape, {}}, c.inputs, c.output};
+    for (const int b : c.inputs) {
+      t.spec.inputs.push_back(local(b).shape);
+    }
+    if (local(c.output).shape.size() == 0) {
+      return t;
+    }
+    const Channels& in = held(plan_, c.inputs[0], program_.rank);
+    const Channels& out = held(plan_, c.output, program_.rank);
+    const int in_channels = model_.shape(node.inputs[0]).channels;
+    if (auto* conv = std::get_if<Conv>(&t.spec.layer)) {
+      t.spec.blocks =
+          conv_blocks(in, out, in_channels / conv->groups, conv->outputs / conv->groups);
+      conv->outputs = int(out.size());
+      conv->groups = 1;  // replaced by the blocks
+    } else if (auto* dense = std::get_if<Dense>(&t.spec.layer)) {
+      dense->outputs = int(out.size());
+    } else if (auto* slice = std::get_if<Slice>(&t.spec.layer)) {
+      t.spec.blocks = slice_blocks(in, slice->channels);
+      slice->channels = {0, int(in.size())};
+    } else if (auto* pad = std::get_if<Pad>(&t.spec.layer)) {
+      const int before = pad->channels_before;
+      const auto is_before = [&](int ch) { return ch < before; };
+      const auto is_after = [&](int ch) { return ch >= before + in_channels; };
+      pad->channels_before = int(std::ranges::count_if(out, is_before));
+      pad->channels_after = int(std::ranges::count_if(out, is_after));
+    }
+    return t;
+  }
+
+  // Where the channels of `want` come from: the rank itself if it has them, else the first that
+  // has. Every rank finds the same answer for every pair.
+  std::vector<std::vector<int>> providers(const Exchange& x, int channels) const {
+    std::vector<int> first(std::size_t(channels), -1);
+    for (int q = plan_.world - 1; q >= 0; --q) {
+      for (const int c : held(plan_, x.input, q)) {
+        first[std::size_t(c)] = q;
+      }
+    }
+    std::vector<std::vector<int>> from(std::size_t(plan_.world));  // by rank, by wanted position
+    for (int r = 0; r < plan_.world; ++r) {
+      std::vector<char> mine(std::size_t(channels), 0);
+      for (const int c : held(plan_, x.input, r)) {
+        mine[std::size_t(c)] = 1;
+      }
+      for (const int c : held(plan_, x.output, r)) {
+        from[std::size_t(r)].push_back(mine[std::size_t(c)] != 0 ? r : first[std::size_t(c)]);
+      }
+    }
+    return from;
+  }
+
+  // What goes to each peer and comes from each. Partial sums come from everybody who holds an
+  // addend, everything else from one provider.
+  Transfer transfer(const Exchange& x) const {
+    const int me = program_.rank;
+    const bool partial = plan_.buffers[std::size_t(x.input)].layout.partial;
+    const auto from =
+        providers(x, model_.shape(plan_.buffers[std::size_t(x.input)].value).channels);
+    const auto mine = positions_of(held(plan_, x.input, me));
+    Transfer t;
+    t.op = x.op;
+    t.input = x.input;
+    t.output = x.output;
+    for (int q = 0; q < plan_.world; ++q) {
+      std::vector<int> out, in;
+      const Channels& theirs = held(plan_, x.output, q);
+      for (std::size_t i = 0; i < theirs.size(); ++i) {
+        if (partial ? !mine.empty() : from[std::size_t(q)][i] == me) {
+          out.push_back(mine.at(theirs[i]));
+        }
+      }
+      const bool addend = partial && !held(plan_, x.input, q).empty();
+      const Channels& wanted = held(plan_, x.output, me);
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        if (partial ? addend : from[std::size_t(me)][i] == q) {
+          in.push_back(int(i));
+        }
+      }
+      t.sends.push_back(parcel(out));
+      t.receives.push_back(parcel(in));
+    }
+    size_messages(t);
+    return t;
+  }
+
+  void size_messages(Transfer& t) const {
+    const std::size_t me = std::size_t(program_.rank);
+    const bool direct = t.op == Collective::local || t.op == Collective::scatter ||
+                        t.op == Collective::gather || t.op == Collective::alltoall;
+    if (direct) {
+      t.own_from = std::exchange(t.sends[me], {});
+      t.own_to = std::exchange(t.receives[me], {});
+    }
+    const std::size_t pixels = model_.shape(plan_.buffers[std::size_t(t.input)].value).pixels();
+    const bool shared = t.op == Collective::broadcast || t.op == Collective::allgather ||
+                        t.op == Collective::reduce || t.op == Collective::allreduce;
+    for (std::size_t q = 0; q < t.sends.size(); ++q) {
+      t.send_counts.push_back(std::size_t(t.sends[q].count) * pixels);
+      t.receive_counts.push_back(std::size_t(t.receives[q].count) * pixels);
+      t.bytes_sent += q == me ? 0 : t.send_counts[q] * sizeof(float);
+      t.send_size =
+          shared ? std::max(t.send_size, t.send_counts[q]) : t.send_size + t.send_counts[q];
+      t.receive_size += t.receive_counts[q];
+    }
+    if (t.op == Collective::reduce || t.op == Collective::allreduce ||
+        t.op == Collective::reduce_scatter) {  // addends are folded into one
+      t.receive_size = *std::ranges::max_element(t.receive_counts);
+    }
+  }
+
+  // --- memory ----------------------------------------------------------------------------------
+
+  struct Block {
+    std::size_t size;
+    int begin, end;  // steps during which it is needed, both inclusive
+    std::size_t* offset;
+  };
+
+  // Lays everything out in one arena so that what is never needed at the same time may share
+  // memory: larger things first, each at the lowest place that is free throughout its life.
+  void place() {
+    std::vector<Block> blocks = lifetimes();
+    std::ranges::stable_sort(blocks, std::ranges::greater{}, &Block::size);
+    std::vector<Block> placed;
+    for (const Block& b : blocks) {
+      *b.offset = first_gap(placed, b);
+      program_.arena_size = std::max(program_.arena_size, *b.offset + b.size);
+      placed.insert(
+          std::ranges::upper_bound(placed, *b.offset, {}, [](const Block& p) { return *p.offset; }),
+          b);
+    }
+    for (std::size_t i = 0; i < program_.locals.size(); ++i) {
+      program_.locals[i].offset = program_.locals[std::size_t(plan_.buffers[i].storage)].offset;
+    }
+  }
+
+  static std::size_t first_gap(const std::vector<Block>& placed, const Block& b) {
+    std::size_t at = 0;
+    for (const Block& p : placed) {  // by offset
+      if (p.end < b.begin || b.end < p.begin) {
+        continue;
+      }
+      if (*p.offset >= at + b.size) {
+        break;
+      }
+      at = std::max(at, *p.offset + p.size);
+    }
+    return at;
+  }
+
+  std::vector<Block> lifetimes() {
+    const int last = int(plan_.steps.size());
+    std::vector<Block> blocks;
+    std::vector<std::size_t> index(plan_.buffers.size());
+    for (std::size_t i = 0; i < plan_.buffers.size(); ++i) {
+      Local& l = program_.locals[i];
+      index[i] = blocks.size();
+      const std::size_t size = with_border(l.shape, l.border).size();
+      blocks.push_back(
+          {l.shape.size() == 0 ? 0 : round_up(size), last, -1, &l.offset});
+    }
+    const auto touch = [&](int buffer, int step) {
+      Block& b = blocks[index[std::size_t(plan_.buffers[std::size_t(buffer)].storage)]];
+      b.begin = std::min(b.begin, step);
+      b.end = std::max(b.end, step);
+    };
+    touch(plan_.input, 0);
+    touch(plan_.output, last);
+    for (int s = 0; s < last; ++s) {
+      if (const auto* c = std::get_if<Compute>(&plan_.steps[std::size_t(s)])) {
+        std::ranges::for_each(c->inputs, [&](int b) { touch(b, s); });
+        touch(c->output, s);
+      } else {
+        auto& t = std::get<Transfer>(program_.actions[std::size_t(s)]);
+        touch(t.input, s);
+        touch(t.output, s);
+        blocks.push_back({round_up(t.send_size), s, s, &t.send_offset});
+        blocks.push_back({round_up(t.receive_size), s, s, &t.receive_offset});
+      }
+    }
+    std::erase_if(blocks, [](const Block& b) { return b.size == 0 || b.end < b.begin; });
+    return blocks;
+  }
+
+  const Model& model_;
+  const Plan& plan_;
+  Program program_;
+};
+
+// --- weights -------------------------------------------------------------------------------------
+
+const Compute& compute_at(const Plan& plan, int step) {
+  const auto* c = std::get_if<Compute>(&plan.steps[std::size_t(step)]);
+  require(c != nullptr, "the step does not compute");
+  return *c;
+}
+
+// Rank that adds the bias of a layer whose result is a sum over ranks: the first addend's.
+bool adds_bias(const Plan& plan, const Compute& c, int rank) {
+  const Layout& out = plan.buffers[std::size_t(c.output)].layout;
+  if (!out.partial) {
+    return true;
+  }
+  for (int r = 0; r < rank; ++r) {
+    if (!out.held[std::size_t(r)].empty()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::vector<float> pick(const Blob& from, const Channels& which) {
+  std::vector<float> values;
+  if (!from.empty()) {
+    values.reserve(which.size());
+    for (const int c : which) {
+      values.push_back(from.data[std::size_t(c)]);
+    }
+  }
+  return values;
+}
+
+std::vector<float> slice_conv(const Conv& conv, const Blob& weight, int in_channels,
+                              const Channels& in, const Channels& out) {
+  const int in_block = in_channels / conv.groups, out_block = conv.outputs / conv.groups;
+  const std::size_t taps = std::size_t(conv.kernel.height) * std::size_t(conv.kernel.width);
+  std::vector<float> slice;
+  slice.reserve(out.size() * std::size_t(in_block) * taps);
+  for (const Block& b : conv_blocks(in, out, in_block, out_block)) {
+    for (int o = b.outputs.begin; o < b.outputs.end; ++o) {
+      const std::size_t row = std::size_t(out[std::size_t(o)]) * std::size_t(in_block);
+      for (int i = b.inputs.begin; i < b.inputs.end; ++i) {
+        const std::size_t column = std::size_t(in[std::size_t(i)] % in_block);
+        const auto w = weight.data.subspan((row + column) * taps, taps);
+        slice.insert(slice.end(), w.begin(), w.end());
+      }
+    }
+  }
+  return slice;
+}
+
+std::vector<float> slice_dense(const Blob& weight, int in_channels, const Channels& in,
+                               const Channels& out) {
+  std::vector<float> slice;
+  slice.reserve(out.size() * in.size());
+  for (const int o : out) {
+    const auto row =
+        weight.data.subspan(std::size_t(o) * std::size_t(in_channels), std::size_t(in_channels));
+    for (const int i : in) {
+      slice.push_back(row[std::size_t(i)]);
+    }
+  }
+  return slice;
+}
+
+}  // namespace
+
+Program make_program(const Model& model, const Plan& plan, int rank) {
+  return Lowering(model, plan, rank).take();
+}
+
+Weights slice_weights(const Model& model, const Plan& plan, int step, int rank) {
+  const Compute& c = compute_at(plan, step);
+  const Node& node = model.node(c.node);
+  const Channels& in = held(plan, c.inputs[0], rank);
+  const Channels& out = held(plan, c.output, rank);
+  const int in_channels = model.shape(node.inputs[0]).channels;
+  if (out.empty() || weight_shape(node.layer, model.shape(node.inputs[0])).weight == 0) {
+    return {};
+  }
+  require(!node.weight.empty(), "slice_weights: the model has no weights");
+  Weights w;
+  if (const auto* conv = std::get_if<Conv>(&node.layer)) {
+    w.weight = slice_conv(*conv, node.weight, in_channels, in, out);
+  } else if (std::holds_alternative<Dense>(node.layer)) {
+    w.weight = slice_dense(node.weight, in_channels, in, out);
+  } else {
+    w.weight = pick(node.weight, out);
+  }
+  if (adds_bias(plan, c, rank)) {
+    w.bias = node.bias.empty() ? std::vector<float>(out.size(), 0.0f) : pick(node.bias, out);
+  }
+  return w;
+}
+
+WeightShape slice_shape(const Model& model, const Plan& plan, int step, int rank) {
+  const Compute& c = compute_at(plan, step);
+  const Node& node = model.node(c.node);
+  const WeightShape whole = weight_shape(node.layer, model.shape(node.inputs[0]));
+  const std::size_t out = held(plan, c.output, rank).size();
+  if (whole.weight == 0 || out == 0) {
+    return {};
+  }
+  const std::size_t all = std::size_t(model.shape(c.node + 1).channels);
+  WeightShape s{whole.weight / all * out, adds_bias(plan, c, rank) ? out : 0};
+  if (std::holds_alternative<Dense>(node.layer)) {
+    s.weight = held(plan, c.inputs[0], rank).size() * out;
+  }
+  return s;
+}
+
+RankCost cost_of(const Model& model, const Plan& plan, const Program& program) {
+  RankCost cost;
+  cost.activation_bytes = program.arena_size * sizeof(float);
+  for (int s = 0; s < int(program.actions.size()); ++s) {
+    if (const auto* transfer = std::get_if<Transfer>(&program.actions[std::size_t(s)])) {
+      cost.bytes_sent += transfer->bytes_sent;
+      continue;
+    }
+    const auto& task = std::get<Task>(program.actions[std::size_t(s)]);
+    const WeightShape w = slice_shape(model, plan, s, program.rank);
+    cost.weight_bytes += (w.weight + w.bias) * sizeof(float);
+    const bool multiplies = std::holds_alternative<Conv>(task.spec.layer) ||
+                            std::holds_alternative<Dense>(task.spec.layer);
+    cost.macs += multiplies ? w.weight * task.spec.output.pixels() : 0;
+  }
+  return cost;
+}
+
+}  // namespace sbcnn
