@@ -38,7 +38,8 @@ def shuffled(groups: int, wanted: bool) -> nn.Module:
     return ChannelShuffle(groups) if wanted and groups > 1 else nn.Identity()
 
 
-def conv_bn(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+def conv_bn(inputs: int, outputs: int, size: int, stride: int = 1,
+            groups: int = 1) -> list[nn.Module]:
     conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(outputs)]
 
