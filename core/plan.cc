@@ -10,191 +10,6 @@
 namespace sbcnn {
 namespace {
 
-Channels counting(int begin, int end) {
-  Channels c(std::size_t(std::max(0, end - begin)));
-  std::iota(c.begin(), c.end(), begin);
-  return c;
-}
-
-bool same_set(Channels a, Channels b) {
-  std::ranges::sort(a);
-  std::ranges::sort(b);
-  return a == b;
-}
-
-std::size_t holders(const Layout& l) {
-  return std::size_t(std::ranges::count_if(l.held, [](const Channels& c) { return !c.empty(); }));
-}
-
-// Every channel lies on some rank.
-bool is_complete(const Layout& l, int channels) {
-  std::vector<char> seen(std::size_t(channels), 0);
-  for (const Channels& held : l.held) {
-    for (const int c : held) {
-      seen[std::size_t(c)] = 1;
-    }
-  }
-  return std::ranges::count(seen, char{1}) == channels;
-}
-
-// Every channel lies on exactly one rank.
-bool is_partition(const Layout& l, int channels) {
-  std::size_t count = 0;
-  for (const Channels& held : l.held) {
-    count += held.size();
-  }
-  return !l.partial && count == std::size_t(channels) && is_complete(l, channels);
-}
-
-// Cuts a rank's channels into whole, contiguous blocks of `block` channels each (a block is
-// aligned in the model's numbering; inside it any order will do). Empty if that is impossible.
-std::optional<std::vector<int>> cut_into_blocks(const Channels& held, int block) {
-  std::vector<int> order;  // block numbers as they stand in storage
-  if (held.size() % std::size_t(block) != 0) {
-    return std::nullopt;
-  }
-  std::vector<int> seen;
-  for (std::size_t at = 0; at < held.size(); at += std::size_t(block)) {
-    const int number = held[at] / block;
-    Channels members(held.begin() + std::ptrdiff_t(at), held.begin() + std::ptrdiff_t(at) + block);
-    if (!same_set(std::move(members), counting(number * block, (number + 1) * block))) {
-      return std::nullopt;
-    }
-    order.push_back(number);
-  }
-  return order;
-}
-
-// Shares out `units` indivisible units so that the slowest rank is done first: the next unit
-// goes where it will be finished earliest.
-std::vector<int> apportion(int units, const std::vector<int>& weights) {
-  std::vector<int> share(weights.size(), 0);
-  for (int u = 0; u < units; ++u) {
-    std::size_t best = weights.size();
-    for (std::size_t r = 0; r < weights.size(); ++r) {
-      if (weights[r] <= 0) {
-        continue;
-      }
-      if (best == weights.size() ||
-          std::int64_t{share[r] + 1} * weights[best] < std::int64_t{share[best] + 1} * weights[r]) {
-        best = r;
-      }
-    }
-    ++share[best];
-  }
-  return share;
-}
-
-// What a step wants of a value: for each rank blocks of channels, each contiguous in storage.
-struct Need {
-  std::vector<std::vector<Channels>> blocks;  // by rank
-  // exact: storage is these channels in this order. Otherwise it contains every block, in any
-  // order inside the block, and may contain more.
-  bool exact = false;
-
-  static Need exactly(const Layout& l) {
-    Need need{{}, true};
-    for (const Channels& held : l.held) {
-      need.blocks.push_back({held});
-    }
-    return need;
-  }
-};
-
-bool contains_block(const Channels& held, const Channels& block) {
-  if (block.empty()) {
-    return true;
-  }
-  const auto at = std::ranges::find_first_of(held, block);
-  return std::size_t(held.end() - at) >= block.size() &&
-         same_set({at, at + std::ptrdiff_t(block.size())}, block);
-}
-
-bool satisfies(const Layout& layout, const Need& need) {
-  if (layout.partial) {
-    return false;
-  }
-  for (std::size_t r = 0; r < layout.held.size(); ++r) {
-    const Channels& held = layout.held[r];
-    if (need.exact) {
-      if (need.blocks[r].empty() ? !held.empty() : held != need.blocks[r][0]) {
-        return false;
-      }
-    } else if (!std::ranges::all_of(need.blocks[r], [&](const Channels& block) {
-                 return contains_block(held, block);
-               })) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// The layout in which what `have` gives arrives: inside a block sorted by provider and its storage
-// order, so that each message is unpacked into one run.
-Layout arrange(const Layout& have, const Need& need, int channels) {
-  Layout want;
-  for (std::size_t r = 0; r < have.held.size(); ++r) {
-    std::vector<std::pair<std::size_t, std::size_t>> place(
-        std::size_t(channels), {have.held.size(), 0});  // provider, position there
-    const auto note = [&](std::size_t rank) {
-      for (std::size_t i = 0; i < have.held[rank].size(); ++i) {
-        auto& p = place[std::size_t(have.held[rank][i])];
-        if (p.first == have.held.size()) {
-          p = {rank, i};
-        }
-      }
-    };
-    note(r);  // what is here already need not come from elsewhere
-    for (std::size_t q = 0; q < have.held.size(); ++q) {
-      note(q);
-    }
-    Channels& held = want.held.emplace_back();
-    for (Channels block : need.blocks[r]) {
-      if (!need.exact) {
-        std::ranges::sort(block, {}, [&](int c) { return place[std::size_t(c)]; });
-      }
-      held.insert(held.end(), block.begin(), block.end());
-    }
-  }
-  return want;
-}
-
-Collective classify(const Layout& have, const Layout& want) {
-  const std::size_t world = have.held.size();
-  const auto everybody_wants = [&](const Channels& all) {
-    return std::ranges::all_of(want.held, [&](const Channels& c) { return c == all; });
-  };
-  const bool only_root_wants = holders(want) == 1 && !want.held[0].empty();
-  if (have.partial) {
-    const auto addend = std::ranges::find_if(have.held, [](const auto& c) { return !c.empty(); });
-    if (only_root_wants && want.held[0] == *addend) {
-      return Collective::reduce;
-    }
-    return everybody_wants(*addend) ? Collective::allreduce : Collective::reduce_scatter;
-  }
-  bool local = true;
-  for (std::size_t r = 0; r < world && local; ++r) {
-    Channels mine = have.held[r], wanted = want.held[r];
-    std::ranges::sort(mine);
-    std::ranges::sort(wanted);
-    local = std::ranges::includes(mine, wanted);
-  }
-  if (local) {
-    return Collective::local;
-  }
-  if (holders(have) == 1 && !have.held[0].empty()) {
-    return everybody_wants(have.held[0]) ? Collective::broadcast : Collective::scatter;
-  }
-  if (only_root_wants) {
-    return Collective::gather;
-  }
-  Channels all;
-  for (const Channels& c : have.held) {
-    all.insert(all.end(), c.begin(), c.end());
-  }
-  return everybody_wants(all) ? Collective::allgather : Collective::alltoall;
-}
-
 class Planner {
  public:
   Planner(const Model& model, const Cluster& cluster)
@@ -413,7 +228,7 @@ class Planner {
     if (conv.groups == 1 && world() > 1) {
       return std::nullopt;
     }
-    const std::size_t fair = largest(split(channels(in()), conv.groups));
+    const int fair = largest_share(split(channels(in()), conv.groups));
     for (const int b : variants_[std::size_t(in())]) {
       const Layout& l = layout(b);
       const bool whole =
@@ -421,7 +236,7 @@ class Planner {
             return cut_into_blocks(c, in_block).has_value();
           });
       if (whole && (world() == 1 || (placement_of(l) == Placement::channels &&
-                                     idle_ranks_hold_nothing(l) && largest(l) <= 2 * fair))) {
+                                     idle_ranks_hold_nothing(l) && largest_share(l) <= 2 * fair))) {
         return b;
       }
     }
@@ -435,14 +250,6 @@ class Planner {
       }
     }
     return true;
-  }
-
-  static std::size_t largest(const Layout& l) {
-    std::size_t most = 0;
-    for (const Channels& c : l.held) {
-      most = std::max(most, c.size());
-    }
-    return most;
   }
 
   // The groups' outputs, group by group in the order in which the inputs lie.
@@ -491,28 +298,13 @@ class Planner {
       for (std::size_t r = 0; fits && r < world(); ++r) {
         fits = out_block == 0
                    ? l.held[r] == result.held[r]
-                   : same_set(l.held[r], result.held[r]) && grouped(l.held[r], out_block);
+                   : same_set(l.held[r], result.held[r]) && is_grouped(l.held[r], out_block);
       }
       if (fits) {
         return b;
       }
     }
     return std::nullopt;
-  }
-
-  // Channels of one group stand together (the group itself may be cut).
-  static bool grouped(const Channels& held, int block) {
-    std::vector<int> seen;
-    for (const int c : held) {
-      const int g = c / block;
-      if (seen.empty() || seen.back() != g) {
-        if (std::ranges::find(seen, g) != seen.end()) {
-          return false;
-        }
-        seen.push_back(g);
-      }
-    }
-    return true;
   }
 
   // --- the other layers ----------------------------------------------------------------------
@@ -685,33 +477,6 @@ class Hasher {
 };
 
 }  // namespace
-
-Placement placement_of(const Layout& l) {
-  if (l.partial) {
-    return Placement::partial;
-  }
-  if (holders(l) == 1 && !l.held[0].empty()) {
-    return Placement::root;
-  }
-  for (const Channels& c : l.held) {
-    if (c.empty() || !same_set(c, l.held[0])) {
-      return Placement::channels;
-    }
-  }
-  return Placement::replicated;
-}
-
-std::string_view name_of(Placement p) {
-  static constexpr std::string_view names[] = {"root", "replicated", "channels", "partial"};
-  return names[std::size_t(p)];
-}
-
-std::string_view name_of(Collective c) {
-  static constexpr std::string_view names[] = {"local",  "broadcast", "scatter",
-                                               "gather", "allgather", "alltoall",
-                                               "reduce", "allreduce", "reduce_scatter"};
-  return names[std::size_t(c)];
-}
 
 Plan make_plan(const Model& model, const Cluster& cluster) {
   const auto& w = cluster.weights;

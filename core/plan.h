@@ -19,10 +19,10 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <variant>
 #include <vector>
 
+#include "core/layout.h"
 #include "core/model.h"
 
 namespace sbcnn {
@@ -35,32 +35,6 @@ struct Cluster {
   static Cluster equal(int size) { return {std::vector<int>(std::size_t(size), 1)}; }
   int size() const { return int(weights.size()); }
 };
-
-using Channels = std::vector<int>;  // channel numbers of the model, in storage order
-
-struct Layout {
-  std::vector<Channels> held;  // by rank
-  bool partial = false;        // every rank that holds channels holds an addend of them
-
-  friend bool operator==(const Layout&, const Layout&) = default;
-};
-
-enum class Placement { root, replicated, channels, partial };
-Placement placement_of(const Layout&);
-std::string_view name_of(Placement);
-
-enum class Collective {
-  local,  // every rank has what it wants; only the order changes
-  broadcast,
-  scatter,
-  gather,
-  allgather,
-  alltoall,
-  reduce,
-  allreduce,
-  reduce_scatter,
-};
-std::string_view name_of(Collective);
 
 // A value of the model in one layout. Buffers that only rename channels share storage.
 struct Buffer {
