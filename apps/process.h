@@ -1,0 +1,66 @@
+// A child process with a pipe on its standard input and one on its output.
+//
+// Nothing of ours leaks into it: descriptors are close-on-exec, signals are unblocked and back
+// at their defaults, and it leads a process group of its own. One thread at a time.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace sbcnn::apps {
+
+// Owns a file descriptor.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Descriptor() { reset(); }
+  int get() const { return fd_; }
+  void reset();
+
+ private:
+  int fd_ = -1;
+};
+
+struct Pipe {
+  Descriptor read, write;  // close-on-exec, and never 0, 1 or 2
+};
+Pipe make_pipe();  // throws Error(io)
+
+struct Ending {
+  bool signalled = false;
+  int number = 0;  // of the signal, or the exit status
+};
+
+class Process {
+ public:
+  // Starts `command` (its program is searched in PATH) with `input` waiting on its standard
+  // input, at most 4096 bytes. Throws Error(io) that says why not.
+  Process(const std::vector<std::string>& command, std::string_view input);
+  // Kills what is left of the process group and reaps the child.
+  ~Process();
+  Process(Process&&) = delete;
+
+  void close_input() { input_.reset(); }
+  int output() const { return output_.get(); }  // stdout and stderr together
+  void signal_group(int signal) const;
+  // How it ended, if it has. It stays a zombie until the destructor, so its group cannot be
+  // mistaken for another.
+  std::optional<Ending> ending() const;
+
+ private:
+  pid_t pid_ = -1;
+  Descriptor input_, output_;
+};
+
+}  // namespace sbcnn::apps
