@@ -1,0 +1,91 @@
+// The port of net: tagged messages between the ranks of one job.
+//
+// Messages of one sender arrive in the order in which they were sent; between senders there is
+// no order. A Transport belongs to one thread. `send` copies and queues, so it never waits for
+// the peer; queues are unbounded, for a pipeline bounds what it has in flight.
+//
+// How a peer ends:
+//   close()        says goodbye to everybody. Peers go on; `has_left` tells whoever wants
+//                  something from it. The last thing that arrives from that peer.
+//   abort(reason)  tells everybody why; their receive() throws the reason.
+//   destroyed without either, killed, unplugged: peers' receive() throws Error(peer_lost) that
+//                  names the rank and its host, and goes on throwing it.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/ports.h"
+
+namespace sbcnn::net {
+
+// Who numbers the messages, so that numbers of different origin never meet.
+enum class Context : std::uint8_t {
+  data,       // exchanges of a plan
+  control,    // signals of the schedule
+  user,       // whatever the program sends by hand
+  automatic,  // collectives that were given no tag: numbered by the communicator
+};
+inline constexpr int kContexts = 4;
+
+// Names one message between two ranks; equal on both sides by construction, and used once.
+struct Tag {
+  Context context = Context::user;
+  std::uint32_t epoch = 0;  // of the plan
+  std::uint32_t frame = 0;
+  std::uint16_t step = 0;
+  std::uint16_t round = 0;  // of a collective's schedule
+
+  friend auto operator<=>(const Tag&, const Tag&) = default;
+};
+
+// `body` stays valid for as long as `owner` does and may begin at any address: copy floats out
+// of it with memcpy.
+struct Message {
+  int source = -1;
+  Tag tag;
+  std::span<const std::byte> body;
+  std::shared_ptr<const void> owner;
+};
+
+class Transport {
+ public:
+  // Called at least every 100 ms while receive() waits; may throw through it.
+  using Watch = std::function<void()>;
+
+  virtual ~Transport() = default;
+  virtual int rank() const noexcept = 0;
+  virtual int size() const noexcept = 0;
+  virtual std::string peer_name(int rank) const = 0;  // "rank 2 (pi3)"
+
+  // `peer` is another rank. What is sent to a peer that has left is dropped.
+  virtual void send(int peer, const Tag&, std::span<const std::byte> body) = 0;
+  // The next message from anybody; nullopt when there is none at the deadline, which may lie in
+  // the past. Throws Error(peer_lost).
+  virtual std::optional<Message> receive(Deadline) = 0;
+
+  virtual bool has_left(int peer) const noexcept = 0;
+  // Both wait a bounded time until everything is on its way; then only the destructor may follow.
+  virtual void close() = 0;
+  virtual void abort(std::string_view reason) = 0;
+
+  virtual void set_watch(Watch) = 0;
+  // Frames from outside the job that were dropped, and malformed ones.
+  virtual std::uint64_t dropped() const noexcept = 0;
+};
+
+// How error messages call a rank: "rank 2 (pi3)", or "rank 2" without a host name.
+std::string describe_rank(int rank, std::string_view host);
+
+// Thrown by receive() when `peer` sent abort(reason), and when its connection broke.
+Error abort_error(const std::string& reason, const std::string& peer_name);
+Error lost_error(const std::string& peer_name);
+
+}  // namespace sbcnn::net

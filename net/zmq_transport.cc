@@ -1,0 +1,400 @@
+#include "net/zmq_transport.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <zmq.hpp>
+
+#include "net/wire.h"
+
+namespace sbcnn::net {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr auto kWatchInterval = milliseconds(100);
+constexpr auto kLongestPoll = milliseconds(1000);
+// Frames looked at before the clock is looked at again, should somebody flood us with garbage.
+constexpr int kFramesAtOnce = 64;
+constexpr std::size_t kLongestReason = 4096;
+
+int milliseconds_of(milliseconds t) {
+  return int(t.count());
+}
+
+// Rounded up, so that a wait of less than a millisecond does not become a busy loop.
+milliseconds until(Deadline deadline) {
+  const Deadline now = Clock::now();
+  if (deadline <= now) {
+    return milliseconds(0);
+  }
+  return deadline - now > kLongestPoll ? kLongestPoll
+                                       : std::chrono::ceil<milliseconds>(deadline - now);
+}
+
+// Receives without waiting; false when nothing is there. Signals do not count as errors.
+bool receive_now(zmq::socket_t& socket, zmq::message_t& frame) {
+  try {
+    return socket.recv(frame, zmq::recv_flags::dontwait).has_value();
+  } catch (const zmq::error_t& e) {
+    if (e.num() == EINTR) {
+      return false;
+    }
+    throw;
+  }
+}
+
+void poll(std::vector<zmq::pollitem_t>& items, milliseconds timeout) {
+  try {
+    zmq::poll(items, timeout);
+  } catch (const zmq::error_t& e) {
+    if (e.num() != EINTR) {
+      throw;
+    }
+  }
+}
+
+std::span<const std::byte> bytes_of(const zmq::message_t& frame) {
+  return {frame.data<std::byte>(), frame.size()};
+}
+
+// The connection to one peer.
+struct Link {
+  enum class State { none, connecting, up, broken, left };
+  State state = State::none;
+  Deadline broken_at{};
+  zmq::socket_t push, monitor;
+};
+
+}  // namespace
+
+struct ZmqEndpoint::Bound {
+  ZmqOptions options;
+  zmq::context_t context;
+  zmq::socket_t pull{context, zmq::socket_type::pull};
+  std::string address;
+};
+
+class ZmqTransport final : public Transport {
+ public:
+  ZmqTransport(std::unique_ptr<ZmqEndpoint::Bound> in, World world);
+  ~ZmqTransport() override { end(std::nullopt, {}); }
+
+  void await_links(Deadline, const std::function<void()>& check);
+
+  int rank() const noexcept override { return world_.rank; }
+  int size() const noexcept override { return int(links_.size()); }
+  std::string peer_name(int rank) const override {
+    return describe_rank(rank, world_.peers[std::size_t(rank)].host);
+  }
+  void send(int peer, const Tag&, std::span<const std::byte> body) override;
+  std::optional<Message> receive(Deadline) override;
+  bool has_left(int peer) const noexcept override {
+    return links_[std::size_t(peer)].state == Link::State::left;
+  }
+  void close() override { end(FrameKind::goodbye, {}); }
+  void abort(std::string_view reason) override {
+    end(FrameKind::abort, cause_.empty() ? reason.substr(0, kLongestReason) : cause_);
+  }
+  void set_watch(Watch watch) override { watch_ = std::move(watch); }
+  std::uint64_t dropped() const noexcept override { return dropped_; }
+
+ private:
+  void connect(int peer);
+  void push(Link&, FrameKind, const Tag&, std::span<const std::byte> body);
+  std::optional<Message> take();
+  std::optional<Header> accept(const zmq::message_t&) const;
+  void note_farewell(const Header&, std::span<const std::byte> payload);
+  void read_monitors();
+  void check_grace();
+  void wait(Deadline);
+  void end(std::optional<FrameKind> farewell, std::string_view reason);
+
+  std::unique_ptr<ZmqEndpoint::Bound> in_;
+  World world_;
+  // A second context: it is ended first, which waits until our goodbyes are on their way, while
+  // peers still find our end of the other links open.
+  zmq::context_t out_context_;
+  std::vector<Link> links_;
+  std::vector<zmq::pollitem_t> items_;
+  std::optional<Error> failure_;
+  std::string cause_;  // what the first abort of a peer said
+  std::uint64_t dropped_ = 0;
+  Watch watch_;
+  Deadline next_watch_{};
+  bool ended_ = false;
+};
+
+ZmqTransport::ZmqTransport(std::unique_ptr<ZmqEndpoint::Bound> in, World world)
+    : in_(std::move(in)), world_(std::move(world)), links_(world_.peers.size()) {
+  items_.push_back({in_->pull.handle(), 0, ZMQ_POLLIN, 0});
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer != rank()) {
+      connect(peer);
+      items_.push_back({links_[std::size_t(peer)].monitor.handle(), 0, ZMQ_POLLIN, 0});
+    }
+  }
+}
+
+void ZmqTransport::connect(int peer) {
+  Link& link = links_[std::size_t(peer)];
+  const ZmqOptions& options = in_->options;
+  const std::string& endpoint = world_.peers[std::size_t(peer)].endpoint;
+  link.push = zmq::socket_t(out_context_, zmq::socket_type::push);
+  link.push.set(zmq::sockopt::linger, 0);  // until we say goodbye
+  link.push.set(zmq::sockopt::sndhwm, 0);
+  link.push.set(zmq::sockopt::ipv6, true);
+  link.push.set(zmq::sockopt::reconnect_ivl, 100);
+  link.push.set(zmq::sockopt::reconnect_ivl_max, 2000);
+  // Only the sending end pings: the receiving end of a long message over a slow link hears
+  // nothing else for as long as that takes.
+  link.push.set(zmq::sockopt::heartbeat_ivl, milliseconds_of(options.heartbeat_interval));
+  link.push.set(zmq::sockopt::heartbeat_timeout, milliseconds_of(options.heartbeat_timeout));
+  const std::string monitor = "inproc://monitor-" + std::to_string(peer);
+  if (zmq_socket_monitor(link.push.handle(), monitor.c_str(),
+                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0) {
+    throw Error(Error::Code::io, "cannot watch the connection to " + peer_name(peer) + ": " +
+                                     zmq_strerror(zmq_errno()));
+  }
+  link.monitor = zmq::socket_t(out_context_, zmq::socket_type::pair);
+  link.monitor.set(zmq::sockopt::linger, 0);
+  link.monitor.connect(monitor);
+  link.state = Link::State::connecting;
+  try {
+    link.push.connect(endpoint);
+  } catch (const zmq::error_t& e) {
+    throw Error(Error::Code::protocol,
+                peer_name(peer) + " cannot be connected to at '" + endpoint + "': " + e.what());
+  }
+}
+
+void ZmqTransport::await_links(Deadline deadline, const std::function<void()>& check) {
+  const auto connecting = [](const Link& link) { return link.state == Link::State::connecting; };
+  while (std::ranges::any_of(links_, connecting)) {
+    if (check) {
+      check();
+    }
+    if (Clock::now() >= deadline) {
+      const int peer = int(std::ranges::find_if(links_, connecting) - links_.begin());
+      throw Error(Error::Code::timeout, peer_name(rank()) + " cannot reach " + peer_name(peer) +
+                                            " at " + world_.peers[std::size_t(peer)].endpoint +
+                                            ": is a firewall or another network in between?");
+    }
+    std::vector<zmq::pollitem_t> monitors(items_.begin() + 1, items_.end());
+    poll(monitors, std::min(until(deadline), kWatchInterval));
+    read_monitors();
+  }
+}
+
+void ZmqTransport::push(Link& link, FrameKind kind, const Tag& tag,
+                        std::span<const std::byte> body) {
+  zmq::message_t frame(kHeaderBytes + body.size());
+  const auto bytes = std::span(frame.data<std::byte>(), frame.size());
+  encode({kind, std::uint32_t(rank()), world_.job, tag, body.size()}, bytes.first<kHeaderBytes>());
+  if (!body.empty()) {
+    std::memcpy(bytes.data() + kHeaderBytes, body.data(), body.size());
+  }
+  while (true) {
+    try {
+      // The queue is unbounded: this fails only for want of memory, by an exception.
+      require(link.push.send(frame, zmq::send_flags::dontwait).has_value(),
+              "ZmqTransport: an unbounded queue is full");
+      return;
+    } catch (const zmq::error_t& e) {
+      if (e.num() != EINTR) {
+        throw Error(Error::Code::io, std::string("ZeroMQ cannot send: ") + e.what());
+      }
+    }
+  }
+}
+
+void ZmqTransport::send(int peer, const Tag& tag, std::span<const std::byte> body) {
+  require(0 <= peer && peer < size() && peer != rank(), "Transport::send: no such peer");
+  require(!ended_, "Transport::send after close");
+  require(body.size() <= in_->options.max_message - kHeaderBytes,
+          "Transport::send: larger than the largest message; send it in parts");
+  Link& link = links_[std::size_t(peer)];
+  if (link.state != Link::State::left) {
+    push(link, FrameKind::message, tag, body);
+  }
+}
+
+std::optional<Message> ZmqTransport::receive(Deadline deadline) {
+  require(!ended_, "Transport::receive after close");
+  while (true) {
+    if (failure_) {
+      throw *failure_;
+    }
+    if (auto message = take()) {
+      return message;
+    }
+    if (watch_ && Clock::now() >= next_watch_) {
+      next_watch_ = Clock::now() + kWatchInterval;
+      watch_();
+    }
+    const bool over = Clock::now() >= deadline;
+    wait(deadline);  // looks at the sockets in any case
+    check_grace();
+    if (over && !failure_) {
+      return take();
+    }
+  }
+}
+
+// The next message of a peer, if one is here. Takes note of goodbyes, drops what is foreign.
+std::optional<Message> ZmqTransport::take() {
+  for (int i = 0; i < kFramesAtOnce && !failure_; ++i) {
+    auto frame = std::make_shared<zmq::message_t>();
+    if (!receive_now(in_->pull, *frame)) {
+      return std::nullopt;
+    }
+    bool whole = !frame->more();
+    while (frame->more()) {  // ours have one part
+      if (!receive_now(in_->pull, *frame)) {
+        break;
+      }
+    }
+    const auto header = whole ? accept(*frame) : std::nullopt;
+    if (!header) {
+      ++dropped_;
+      continue;
+    }
+    const auto payload = bytes_of(*frame).subspan(kHeaderBytes);
+    if (header->kind == FrameKind::message) {
+      return Message{int(header->source), header->tag, payload, frame};
+    }
+    note_farewell(*header, payload);
+  }
+  return std::nullopt;
+}
+
+std::optional<Header> ZmqTransport::accept(const zmq::message_t& frame) const {
+  const auto header = decode(bytes_of(frame));
+  const bool ours = header && header->job == world_.job && header->source < links_.size() &&
+                    int(header->source) != rank();
+  return ours ? header : std::nullopt;
+}
+
+void ZmqTransport::note_farewell(const Header& header, std::span<const std::byte> payload) {
+  const int peer = int(header.source);
+  links_[header.source].state = Link::State::left;
+  if (header.kind == FrameKind::abort) {
+    payload = payload.first(std::min(payload.size(), kLongestReason));
+    cause_.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
+    failure_ = abort_error(cause_, peer_name(peer));
+  }
+}
+
+void ZmqTransport::read_monitors() {
+  for (Link& link : links_) {
+    zmq::message_t event, address;
+    while (link.monitor && receive_now(link.monitor, event)) {
+      if (event.more()) {
+        receive_now(link.monitor, address);
+      }
+      std::uint16_t number = 0;
+      if (event.size() < sizeof number) {
+        continue;
+      }
+      std::memcpy(&number, event.data(), sizeof number);
+      if (number == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && link.state == Link::State::connecting) {
+        link.state = Link::State::up;
+      } else if (number == ZMQ_EVENT_DISCONNECTED && link.state == Link::State::up) {
+        link.state = Link::State::broken;
+        link.broken_at = Clock::now();
+      }
+    }
+  }
+}
+
+// A broken link whose peer has not said goodbye in time is a lost peer.
+void ZmqTransport::check_grace() {
+  for (std::size_t peer = 0; peer < links_.size() && !failure_; ++peer) {
+    const Link& link = links_[peer];
+    if (link.state == Link::State::broken &&
+        Clock::now() >= link.broken_at + in_->options.farewell_grace) {
+      failure_ = lost_error(peer_name(int(peer)));
+    }
+  }
+}
+
+// Until something happens on a socket, or it is time to look at the clock again.
+void ZmqTransport::wait(Deadline deadline) {
+  Deadline next = watch_ ? std::min(deadline, next_watch_) : deadline;
+  for (const Link& link : links_) {
+    if (link.state == Link::State::broken) {
+      next = std::min(next, link.broken_at + in_->options.farewell_grace);
+    }
+  }
+  poll(items_, until(next));
+  read_monitors();
+}
+
+void ZmqTransport::end(std::optional<FrameKind> farewell, std::string_view reason) {
+  if (std::exchange(ended_, true)) {
+    return;
+  }
+  read_monitors();
+  if (farewell) {
+    take();  // the goodbyes of others: who has left need not be told
+  }
+  for (Link& link : links_) {
+    if (link.state == Link::State::up && farewell) {
+      link.push.set(zmq::sockopt::linger, milliseconds_of(in_->options.linger));
+      push(link, *farewell, {}, std::as_bytes(std::span(reason)));
+    }
+    if (link.push) {
+      zmq_socket_monitor(link.push.handle(), nullptr, 0);
+    }
+    link.monitor.close();
+    link.push.close();
+  }
+  out_context_.close();
+  in_->pull.close();
+  in_->context.close();
+}
+
+ZmqEndpoint::ZmqEndpoint(const std::string& address, ZmqOptions options)
+    : bound_(std::make_unique<Bound>()) {
+  bound_->options = options;
+  try {
+    bound_->pull.set(zmq::sockopt::linger, 0);
+    bound_->pull.set(zmq::sockopt::rcvhwm, 0);
+    bound_->pull.set(zmq::sockopt::ipv6, true);
+    bound_->pull.set(zmq::sockopt::maxmsgsize, std::int64_t(options.max_message));
+    bound_->pull.bind(address);
+    bound_->address = bound_->pull.get(zmq::sockopt::last_endpoint);
+  } catch (const zmq::error_t& e) {
+    throw Error(Error::Code::io, "cannot listen on '" + address + "': " + e.what());
+  }
+}
+
+ZmqEndpoint::~ZmqEndpoint() = default;
+ZmqEndpoint::ZmqEndpoint(ZmqEndpoint&&) noexcept = default;
+ZmqEndpoint& ZmqEndpoint::operator=(ZmqEndpoint&&) noexcept = default;
+
+const std::string& ZmqEndpoint::address() const {
+  return bound_->address;
+}
+
+int ZmqEndpoint::port() const {
+  const std::string& a = bound_->address;
+  return a.starts_with("tcp://") ? std::stoi(a.substr(a.rfind(':') + 1)) : 0;
+}
+
+std::unique_ptr<Transport> ZmqEndpoint::connect(World world, Deadline deadline,
+                                                const std::function<void()>& check) && {
+  require(bound_ != nullptr, "ZmqEndpoint: connected already");
+  require(0 <= world.rank && std::size_t(world.rank) < world.peers.size(),
+          "ZmqEndpoint: the rank is not in its world");
+  auto transport = std::make_unique<ZmqTransport>(std::move(bound_), std::move(world));
+  try {
+    transport->await_links(deadline, check);
+  } catch (const Error& e) {
+    transport->abort(e.what());
+    throw;
+  }
+  return transport;
+}
+
+}  // namespace sbcnn::net
