@@ -118,6 +118,10 @@ class Lowering {
     if (local(c.output).shape.size() == 0) {
       return t;
     }
+    if (std::holds_alternative<Concat>(node.layer)) {  // some operands may have no channels here
+      std::erase_if(t.inputs, [&](int b) { return local(b).shape.size() == 0; });
+      std::erase_if(t.spec.inputs, [](const Shape& s) { return s.size() == 0; });
+    }
     const Channels& in = held(plan_, c.inputs[0], program_.rank);
     const Channels& out = held(plan_, c.output, program_.rank);
     const int in_channels = model_.shape(node.inputs[0]).channels;
