@@ -1,5 +1,8 @@
 #include "core/model.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "core/error.h"
@@ -24,6 +27,16 @@ void check_weights(const Layer& layer, const Shape& input, const Blob& weight, c
 Blob Blob::own(std::vector<float> values) {
   auto owner = std::make_shared<const std::vector<float>>(std::move(values));
   return {*owner, owner};
+}
+
+void Blob::release_pages() const {
+  if (!mapped || empty()) {
+    return;
+  }
+  const auto page = std::uintptr_t(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(data.data()) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(data.data() + data.size());
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 Model::Model(Shape input) : shapes_{input} {

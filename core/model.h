@@ -24,7 +24,10 @@ using NodeId = int;  // index of a node; node n gives value n + 1
 struct Blob {
   std::span<const float> data;
   std::shared_ptr<const void> owner;
+  bool mapped = false;  // lies in a mapped file
 
+  // Lets a mapped file's pages leave memory; they come back when they are touched.
+  void release_pages() const;
   bool empty() const { return data.empty(); }
   std::size_t size() const { return data.size(); }
   static Blob own(std::vector<float> values);

@@ -1,0 +1,20 @@
+// This board: its name, its cores, the kernels it computes with.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "core/ports.h"
+
+namespace sbcnn::apps {
+
+std::string version();  // of sbcnn
+std::string host_name();
+
+int default_threads(int slots);     // cores for each of this board's ranks
+std::size_t peak_memory_of_self();  // bytes resident at most, of this process
+
+std::unique_ptr<KernelFactory> make_factory(int threads, bool reference);
+
+}  // namespace sbcnn::apps

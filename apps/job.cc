@@ -1,0 +1,153 @@
+#include "apps/job.h"
+
+#include <algorithm>
+#include <cstring>
+#include <msgpack.hpp>
+
+#include "core/error.h"
+
+namespace sbcnn::apps {
+namespace {
+
+constexpr std::size_t kPiece = std::size_t{1} << 18;  // floats in one message: 1 MiB
+constexpr std::uint32_t kWindow = 8;                  // pieces under way to one worker
+constexpr std::uint32_t kJob = 0, kReady = 1, kReport = 2, kPieces = 3, kAcknowledgements = 4;
+
+net::Tag tag(std::uint32_t kind, std::uint32_t count = 0) {
+  return {net::Context::user, kind, count, 0, 0};
+}
+
+template <class... T>
+std::vector<std::byte> pack(const T&... values) {
+  msgpack::sbuffer buffer;
+  msgpack::packer<msgpack::sbuffer> packer(buffer);
+  packer.pack_array(sizeof...(values));
+  (packer.pack(values), ...);
+  const auto* begin = reinterpret_cast<const std::byte*>(buffer.data());
+  return {begin, begin + buffer.size()};
+}
+
+template <class... T>
+void unpack(std::span<const std::byte> bytes, const char* what, T&... values) {
+  try {
+    const auto handle = msgpack::unpack(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    std::tuple<T...> all;
+    const msgpack::object& object = handle.get();
+    if (object.type != msgpack::type::ARRAY || object.via.array.size != sizeof...(T)) {
+      throw msgpack::type_error();
+    }
+    object.convert(all);
+    std::tie(values...) = std::move(all);
+  } catch (const std::exception&) {  // msgpack's own errors and bad_alloc of absurd sizes
+    throw Error(Error::Code::protocol, std::string("malformed ") + what +
+                                           " message: install one version of sbcnn on all boards");
+  }
+}
+
+}  // namespace
+
+net::Tag job_tag() {
+  return tag(kJob);
+}
+net::Tag ready_tag() {
+  return tag(kReady);
+}
+net::Tag report_tag() {
+  return tag(kReport);
+}
+
+std::vector<std::byte> encode(const Job& j) {
+  const std::string skeleton(reinterpret_cast<const char*>(j.skeleton.data()), j.skeleton.size());
+  return pack(skeleton, j.weights, j.plan_hash, j.in_flight, j.threads, j.slots, j.step_timeout_ms,
+              j.reference_kernels);
+}
+
+Job decode_job(std::span<const std::byte> bytes) {
+  Job j;
+  std::string skeleton;
+  unpack(bytes, "job", skeleton, j.weights, j.plan_hash, j.in_flight, j.threads, j.slots,
+         j.step_timeout_ms, j.reference_kernels);
+  const auto* begin = reinterpret_cast<const std::byte*>(skeleton.data());
+  j.skeleton.assign(begin, begin + skeleton.size());
+  if (j.in_flight < 1 || j.in_flight > 1024 || j.threads < 0 || j.slots < 1 ||
+      j.step_timeout_ms < 1) {
+    throw Error(Error::Code::protocol, "job message with values out of range");
+  }
+  return j;
+}
+
+std::vector<std::byte> encode(const Ready& r) {
+  return pack(r.plan_hash, r.threads);
+}
+
+Ready decode_ready(std::span<const std::byte> bytes) {
+  Ready r;
+  unpack(bytes, "ready", r.plan_hash, r.threads);
+  return r;
+}
+
+std::vector<std::byte> encode(const Report& r) {
+  return pack(std::uint64_t{r.peak_memory});
+}
+
+Report decode_report(std::span<const std::byte> bytes) {
+  std::uint64_t peak = 0;
+  unpack(bytes, "report", peak);
+  return {std::size_t(peak)};
+}
+
+WeightSender::WeightSender(net::Communicator& comm, int peer, std::chrono::milliseconds timeout)
+    : comm_(comm), peer_(peer), timeout_(timeout) {}
+
+void WeightSender::send(const Weights& w) {
+  send_piece(w.weight);
+  send_piece(w.bias);
+}
+
+void WeightSender::send_piece(std::span<const float> values) {
+  while (!values.empty()) {
+    if (sent_ - acknowledged_ >= kWindow) {
+      await_acknowledgement();
+    }
+    const std::size_t n = std::min(values.size(), kPiece);
+    comm_.send(peer_, tag(kPieces, sent_++), values.first(n));
+    values = values.subspan(n);
+  }
+}
+
+void WeightSender::await_acknowledgement() {
+  comm_.recv(peer_, tag(kAcknowledgements, acknowledged_++), Clock::now() + timeout_);
+}
+
+void WeightSender::finish() {
+  while (acknowledged_ != sent_) {
+    await_acknowledgement();
+  }
+}
+
+WeightReceiver::WeightReceiver(net::Communicator& comm, std::chrono::milliseconds timeout)
+    : comm_(comm), timeout_(timeout) {}
+
+Weights WeightReceiver::receive(const WeightShape& shape) {
+  Weights w{std::vector<float>(shape.weight), std::vector<float>(shape.bias)};
+  receive_pieces(w.weight);
+  receive_pieces(w.bias);
+  return w;
+}
+
+void WeightReceiver::receive_pieces(std::span<float> values) {
+  while (!values.empty()) {
+    const std::size_t n = std::min(values.size(), kPiece);
+    const net::Message m = comm_.recv(0, tag(kPieces, received_), Clock::now() + timeout_);
+    if (m.body.size() != n * sizeof(float)) {
+      throw Error(Error::Code::protocol,
+                  "rank 0 sent weights of another size than planned: install one version of sbcnn "
+                  "on all boards");
+    }
+    std::memcpy(values.data(), m.body.data(), m.body.size());
+    comm_.send(0, tag(kAcknowledgements, received_++), std::span<const std::byte>());
+    values = values.subspan(n);
+  }
+}
+
+}  // namespace sbcnn::apps

@@ -1,0 +1,88 @@
+// What rank 0 and the workers tell each other around a stream of frames.
+//
+// In this order: rank 0 sends each worker its Job; the worker plans for itself and answers Ready
+// with the hash of its plan; rank 0 streams the slices of the weights, step by step in pieces,
+// and the worker acknowledges; frames flow; the worker sends its Report and leaves. All of it is
+// msgpack over Communicator's send and recv, decoded strictly: what does not fit is an
+// Error(protocol).
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/model.h"
+#include "core/ports.h"
+#include "net/communicator.h"
+
+namespace sbcnn::apps {
+
+struct Job {
+  std::vector<std::byte> skeleton;  // see model_file.h
+  std::vector<int> weights;         // the cluster's
+  std::uint64_t plan_hash = 0;
+  int in_flight = 1;
+  int threads = 0;  // 0: the board's cores over its slots
+  int slots = 1;    // ranks on that board
+  std::int64_t step_timeout_ms = 0;
+  bool reference_kernels = false;
+};
+
+struct Ready {
+  std::uint64_t plan_hash = 0;
+  int threads = 1;
+};
+
+struct Report {
+  std::size_t peak_memory = 0;  // bytes resident at most
+};
+
+std::vector<std::byte> encode(const Job&);
+std::vector<std::byte> encode(const Ready&);
+std::vector<std::byte> encode(const Report&);
+Job decode_job(std::span<const std::byte>);
+Ready decode_ready(std::span<const std::byte>);
+Report decode_report(std::span<const std::byte>);
+
+// Tags of these messages, between rank 0 and one worker. Pieces of weights and their
+// acknowledgements count up.
+net::Tag job_tag();
+net::Tag ready_tag();
+net::Tag report_tag();
+
+// Sends one worker its weights, never more than a window ahead of what it acknowledged: no queue
+// holds the model.
+class WeightSender {
+ public:
+  WeightSender(net::Communicator&, int peer, std::chrono::milliseconds timeout);
+  void send(const Weights&);
+  void finish();  // waits until all is acknowledged
+
+ private:
+  void send_piece(std::span<const float>);
+  void await_acknowledgement();
+
+  net::Communicator& comm_;
+  int peer_;
+  std::chrono::milliseconds timeout_;
+  std::uint32_t sent_ = 0, acknowledged_ = 0;  // pieces
+};
+
+class WeightReceiver {
+ public:
+  WeightReceiver(net::Communicator&, std::chrono::milliseconds timeout);
+  // What the peer sent next; must be of that size.
+  Weights receive(const WeightShape&);
+
+ private:
+  void receive_pieces(std::span<float>);
+
+  net::Communicator& comm_;
+  std::chrono::milliseconds timeout_;
+  std::uint32_t received_ = 0;
+};
+
+}  // namespace sbcnn::apps

@@ -1,0 +1,490 @@
+#include "apps/session.h"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "apps/board.h"
+#include "apps/hostfile.h"
+#include "apps/job.h"
+#include "apps/launcher.h"
+#include "core/model_file.h"
+#include "core/pipeline.h"
+#include "net/exchanger.h"
+#include "net/interface.h"
+#include "net/rendezvous.h"
+
+namespace sbcnn {
+namespace {
+
+using apps::Job;
+using apps::Launcher;
+using apps::RankHost;
+
+// For a world of one: a plan without exchanges.
+class NoExchanger final : public Exchanger {
+ public:
+  void start(Frame, int, Collective, const MessageBuffers&) override { never(); }
+  void finish(Frame, int, Deadline) override { never(); }
+  void announce(std::uint64_t, Signal) override { never(); }
+  Signal await_signal(std::uint64_t) override {
+    never();
+    return Signal::stop;
+  }
+
+ private:
+  static void never() { require(false, "a world of one rank exchanges nothing"); }
+};
+
+std::string random_token() {
+  unsigned char bytes[16];
+  if (getrandom(bytes, sizeof bytes, 0) != ssize_t(sizeof bytes)) {
+    throw Error(Error::Code::io, "the system gave no random numbers for the job's token");
+  }
+  static constexpr char digits[] = "0123456789abcdef";
+  std::string token;
+  for (const unsigned char b : bytes) {
+    token += {digits[b >> 4], digits[b & 15]};
+  }
+  return token;
+}
+
+void check(const SessionOptions& o) {
+  const auto want = [](bool ok, const char* what) {
+    if (!ok) {
+      throw Error(Error::Code::usage, what);
+    }
+  };
+  want(o.ranks >= 0, "the number of ranks cannot be negative");
+  want(o.in_flight >= 1 && o.in_flight <= 1024, "frames in flight: give 1 to 1024");
+  want(o.threads >= 0 && o.threads <= 1024, "threads: give 0 (all cores) to 1024");
+  want(o.connect_timeout.count() > 0 && o.step_timeout.count() > 0, "timeouts must be positive");
+}
+
+std::vector<RankHost> place(const SessionOptions& o) {
+  if (o.hostfile.empty()) {
+    return apps::place_ranks_here(std::max(1, o.ranks));
+  }
+  const auto ranks = o.ranks > 0 ? std::optional(o.ranks) : std::nullopt;
+  return apps::place_ranks(apps::read_hostfile(o.hostfile), ranks, o.hostfile.string());
+}
+
+}  // namespace
+
+class Session::Impl final : private Feed {
+ public:
+  Impl(Model model, SessionOptions options)
+      : model_(std::move(model)),
+        options_(std::move(options)),
+        ranks_((check(options_), place(options_))) {
+    Cluster cluster;
+    for (const RankHost& r : ranks_) {
+      cluster.weights.push_back(r.weight);
+    }
+    plan_ = make_plan(model_, cluster);
+    describe_boards();
+    try {
+      if (ranks_.size() > 1) {
+        connect();
+        agree();
+      }
+      build();
+    } catch (const Error& e) {
+      rethrow_better(e);
+    }
+    thread_ = std::thread([this] { run(); });
+  }
+
+  ~Impl() override {
+    try {
+      close();
+    } catch (...) {  // a destructor has nobody to tell; close() is there for those who ask
+    }
+  }
+
+  Ticket submit(View<const float> input) {
+    require(input.shape() == model_.shape(0), "Session::submit: the input has another shape");
+    Waiting frame{Tensor(input.shape()), Clock::now()};
+    copy(input, frame.input.view());
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] {
+      return failure_ || closing_ ||
+             waiting_.size() + under_way_.size() <= std::size_t(options_.in_flight);
+    });
+    rethrow();
+    require(!closing_, "Session::submit after close");
+    waiting_.push_back(std::move(frame));
+    changed_.notify_all();
+    return submitted_++;
+  }
+
+  Result collect() {
+    std::unique_lock lock(mutex_);
+    require(submitted_ > collected_, "Session::collect: nothing was submitted");
+    changed_.wait(lock, [&] { return failure_ || !done_.empty(); });
+    if (done_.empty()) {
+      rethrow();
+    }
+    Result r = std::move(done_.front());
+    done_.pop_front();
+    ++collected_;
+    return r;
+  }
+
+  std::size_t pending() const {
+    const std::lock_guard lock(mutex_);
+    return std::size_t(submitted_ - collected_);
+  }
+
+  void close() {
+    if (closed_) {
+      return;
+    }
+    closed_ = true;
+    {
+      const std::lock_guard lock(mutex_);
+      closing_ = true;
+      changed_.notify_all();
+    }
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+    const auto end = [this] {  // the launcher's destructor ends whatever still runs
+      comm_.reset();
+      launcher_.reset();
+    };
+    if (failure_) {
+      end();
+      std::rethrow_exception(failure_);
+    }
+    try {
+      collect_reports();
+    } catch (...) {
+      end();
+      throw;
+    }
+    end();
+  }
+
+  const Model& model() const { return model_; }
+  const Plan& plan() const { return plan_; }
+  const std::vector<BoardInfo>& boards() const { return boards_; }
+  std::size_t bytes_per_frame() const { return bytes_per_frame_; }
+
+  std::vector<std::string> warnings() const {
+    std::vector<std::string> all;
+    for (const int r : plan_.idle_ranks()) {
+      all.push_back("rank " + std::to_string(r) + " (" + boards_[std::size_t(r)].host +
+                    ") has nothing to compute: the network splits over fewer ranks");
+    }
+    return all;
+  }
+
+ private:
+  struct Waiting {
+    Tensor input;
+    Clock::time_point submitted;
+  };
+
+  // --- setting up, on the caller's thread ----------------------------------------------------
+
+  void describe_boards() {
+    for (int r = 0; r < plan_.world; ++r) {
+      const RankCost cost = cost_of(model_, plan_, make_program(model_, plan_, r));
+      const RankHost& at = ranks_[std::size_t(r)];
+      boards_.push_back({r, r == 0 || at.local ? apps::host_name() : at.host.name, at.weight,
+                         threads_of(r), cost.weight_bytes, 0});
+      bytes_per_frame_ += cost.bytes_sent;
+    }
+  }
+
+  int slots_of(int rank) const {
+    const RankHost& me = ranks_[std::size_t(rank)];
+    return int(std::ranges::count_if(ranks_, [&](const RankHost& r) {
+      return r.weight > 0 && r.local == me.local && (r.local || r.host.name == me.host.name);
+    }));
+  }
+
+  // 0: the worker decides, for only it knows its cores.
+  int threads_of(int rank) const {
+    const int said = ranks_[std::size_t(rank)].host.threads;
+    return said > 0 ? said : options_.threads;
+  }
+
+  void connect() {
+    const auto remote = std::ranges::find_if(ranks_.begin() + 1, ranks_.end(),
+                                             [](const RankHost& r) { return !r.local; });
+    const std::string address =
+        remote == ranks_.end() ? "127.0.0.1" : net::local_address_towards(remote->host.name);
+    net::RendezvousOptions meeting_options;
+    meeting_options.size = plan_.world;
+    meeting_options.bind = remote == ranks_.end() ? address : "*";
+    meeting_options.token = random_token();
+    meeting_options.version = apps::version();
+    for (const BoardInfo& b : boards_) {
+      meeting_options.hosts.push_back(b.host);
+    }
+    net::Rendezvous meeting(meeting_options);
+    std::vector<apps::WorkerSpec> workers;
+    for (int r = 1; r < plan_.world; ++r) {
+      workers.push_back({r, ranks_[std::size_t(r)], meeting.endpoint(address), {}});
+    }
+    apps::LauncherOptions launch;
+    launch.world = plan_.world;
+    launch.token = meeting_options.token;
+    launch.rsh = options_.rsh;
+    launch.hostfile = options_.hostfile.string();
+    launch.connect_timeout = options_.connect_timeout;
+    launcher_ = std::make_unique<Launcher>(workers, launch);
+    comm_ = std::make_unique<net::Communicator>(
+        meeting.accept(Clock::now() + options_.connect_timeout, [this] { watch(); }));
+    launcher_->note_connected();
+    comm_->set_watch([this] { watch(); });
+  }
+
+  // Every worker plans for itself and must come to our plan.
+  void agree() {
+    Job job;
+    job.skeleton = encode_skeleton(model_);
+    job.weights = plan_.weights;
+    job.plan_hash = plan_.hash();
+    job.in_flight = options_.in_flight;
+    job.step_timeout_ms = options_.step_timeout.count();
+    job.reference_kernels = options_.reference_kernels;
+    for (int r = 1; r < plan_.world; ++r) {
+      job.threads = threads_of(r);
+      job.slots = slots_of(r);
+      const std::vector<std::byte> message = encode(job);
+      comm_->send(r, apps::job_tag(), message);
+    }
+    const Deadline deadline = Clock::now() + options_.connect_timeout;
+    for (int r = 1; r < plan_.world; ++r) {
+      const auto ready = apps::decode_ready(comm_->recv(r, apps::ready_tag(), deadline).body);
+      if (ready.plan_hash != job.plan_hash) {
+        throw Error(Error::Code::protocol, comm_->peer_name(r) + " came to another plan than " +
+                                               comm_->peer_name(0) +
+                                               ": install one version of sbcnn on both");
+      }
+      boards_[std::size_t(r)].threads = ready.threads;
+    }
+  }
+
+  // Streams everybody's weights, step by step, so that nobody holds more than its slice.
+  void build() {
+    const int threads = threads_of(0) > 0 ? threads_of(0) : apps::default_threads(slots_of(0));
+    boards_[0].threads = threads;
+    factory_ = apps::make_factory(threads, options_.reference_kernels);
+    if (comm_) {
+      exchanger_ = std::make_unique<net::CommExchanger>(*comm_);
+    } else {
+      exchanger_ = std::make_unique<NoExchanger>();
+    }
+    std::vector<apps::WeightSender> senders;
+    for (int r = 1; r < plan_.world; ++r) {
+      senders.emplace_back(*comm_, r, options_.step_timeout);
+    }
+    int next = 0;
+    const auto distribute_up_to = [&](int end) {
+      for (; next < end; ++next) {
+        for (int r = 1; r < plan_.world; ++r) {
+          if (std::holds_alternative<Compute>(plan_.steps[std::size_t(next)])) {
+            senders[std::size_t(r - 1)].send(slice_weights(model_, plan_, next, r));
+          }
+        }
+        if (next > 0) {
+          release(next - 1);
+        }
+      }
+    };
+    const auto source = [&](int step) {
+      distribute_up_to(step + 1);
+      return slice_weights(model_, plan_, step, 0);
+    };
+    pipeline_ =
+        std::make_unique<Pipeline>(make_program(model_, plan_, 0), *factory_, *exchanger_, source,
+                                   PipelineOptions{options_.in_flight, options_.step_timeout});
+    distribute_up_to(int(plan_.steps.size()));
+    release(next - 1);
+    for (apps::WeightSender& s : senders) {
+      s.finish();
+    }
+  }
+
+  // Nobody needs the weights of this step any more; a mapped file's pages may go.
+  void release(int step) {
+    if (const auto* c =
+            step < 0 ? nullptr : std::get_if<Compute>(&plan_.steps[std::size_t(step)])) {
+      model_.node(c->node).weight.release_pages();
+    }
+  }
+
+  // --- the stream, on the session's thread -----------------------------------------------------
+
+  void run() noexcept {
+    try {
+      try {
+        pipeline_->run(this);
+      } catch (const Error& e) {
+        rethrow_better(e);
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      failure_ = std::current_exception();
+      changed_.notify_all();
+    }
+  }
+
+  Signal next(bool idle, View<float> input) override {
+    std::unique_lock lock(mutex_);
+    while (waiting_.empty()) {
+      if (!idle) {
+        return Signal::bubble;
+      }
+      if (closing_) {
+        return Signal::stop;
+      }
+      changed_.wait_for(lock, std::chrono::milliseconds(100));
+      lock.unlock();
+      watch();
+      lock.lock();
+    }
+    copy(std::as_const(waiting_.front().input).view(), input);
+    under_way_.push_back(waiting_.front().submitted);
+    waiting_.pop_front();
+    return Signal::frame;
+  }
+
+  void deliver(View<const float> output) override {
+    Result r;
+    r.output.resize(output.shape().size());
+    copy(output, View<float>(r.output.data(), output.shape()));
+    const std::lock_guard lock(mutex_);
+    r.ticket = delivered_++;
+    r.latency = Clock::now() - under_way_.front();
+    under_way_.pop_front();
+    done_.push_back(std::move(r));
+    changed_.notify_all();
+  }
+
+  // Called a few times a second by whoever waits.
+  void watch() {
+    if (launcher_) {
+      launcher_->check();
+    }
+    if (options_.interrupted && options_.interrupted()) {
+      throw Error(Error::Code::usage, "interrupted");
+    }
+  }
+
+  // A lost peer's process tells better than its socket why it went; it may need a moment to be
+  // reaped.
+  [[noreturn]] void rethrow_better(const Error& e) {
+    const bool lost = e.code() == Error::Code::peer_lost || e.code() == Error::Code::timeout;
+    for (int i = 0; launcher_ && lost && i < 10; ++i) {
+      launcher_->check();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    throw e;
+  }
+
+  // --- the end -----------------------------------------------------------------------------------
+
+  void collect_reports() {
+    if (comm_) {
+      const Deadline deadline = Clock::now() + std::chrono::seconds(10);
+      for (int r = 1; r < plan_.world; ++r) {
+        boards_[std::size_t(r)].peak_memory =
+            apps::decode_report(comm_->recv(r, apps::report_tag(), deadline).body).peak_memory;
+      }
+      comm_->set_watch({});
+      comm_->close();
+      launcher_->wait(deadline);
+    }
+    boards_[0].peak_memory = apps::peak_memory_of_self();
+  }
+
+  void rethrow() const {
+    if (failure_) {
+      std::rethrow_exception(failure_);
+    }
+  }
+
+  const Model model_;
+  const SessionOptions options_;
+  const std::vector<RankHost> ranks_;
+  Plan plan_;
+  std::vector<BoardInfo> boards_;
+  std::size_t bytes_per_frame_ = 0;
+
+  // Ended in the reverse order.
+  std::unique_ptr<Launcher> launcher_;
+  std::unique_ptr<net::Communicator> comm_;
+  std::unique_ptr<Exchanger> exchanger_;
+  std::unique_ptr<KernelFactory> factory_;
+  std::unique_ptr<Pipeline> pipeline_;
+
+  // Shared by the caller's threads and the session's, under the mutex.
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Waiting> waiting_;              // not admitted yet
+  std::deque<Clock::time_point> under_way_;  // when they were submitted
+  std::deque<Result> done_;                  // not collected yet
+  std::exception_ptr failure_;
+  Ticket submitted_ = 0, delivered_ = 0, collected_ = 0;
+  bool closing_ = false;
+
+  bool closed_ = false;
+  std::thread thread_;
+};
+
+Session::Session(Model model, SessionOptions options)
+    : impl_(std::make_unique<Impl>(std::move(model), std::move(options))) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+const Shape& Session::input_shape() const {
+  return impl_->model().shape(0);
+}
+const Shape& Session::output_shape() const {
+  return impl_->model().shape(impl_->model().output());
+}
+const Plan& Session::plan() const {
+  return impl_->plan();
+}
+std::vector<BoardInfo> Session::boards() const {
+  return impl_->boards();
+}
+std::vector<std::string> Session::warnings() const {
+  return impl_->warnings();
+}
+std::size_t Session::bytes_per_frame() const {
+  return impl_->bytes_per_frame();
+}
+Ticket Session::submit(View<const float> input) {
+  return impl_->submit(input);
+}
+Result Session::collect() {
+  return impl_->collect();
+}
+Result Session::infer(View<const float> input) {
+  require(pending() == 0, "Session::infer: collect what was submitted first");
+  impl_->submit(input);
+  return impl_->collect();
+}
+std::size_t Session::pending() const {
+  return impl_->pending();
+}
+void Session::close() {
+  impl_->close();
+}
+
+}  // namespace sbcnn

@@ -1,0 +1,95 @@
+#include "apps/worker.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <thread>
+
+#include "apps/board.h"
+#include "apps/job.h"
+#include "core/error.h"
+#include "core/model_file.h"
+#include "core/pipeline.h"
+#include "net/exchanger.h"
+#include "net/rendezvous.h"
+
+namespace sbcnn::apps {
+namespace {
+
+ssize_t read_byte(char* c) {
+  for (;;) {
+    const ssize_t n = ::read(STDIN_FILENO, c, 1);
+    if (n >= 0 || errno != EINTR) {
+      return n;
+    }
+  }
+}
+
+// Byte by byte, so that nothing of what follows is swallowed.
+std::string read_token() {
+  std::string token;
+  for (char c = 0; read_byte(&c) == 1;) {
+    if (c == '\n') {
+      return token;
+    }
+    if (token.size() == 1024) {
+      break;
+    }
+    token += c;
+  }
+  throw Error(Error::Code::usage,
+              "a worker is started by `sbcnn run`, which hands it the job's token");
+}
+
+void hold_lifeline() {
+  std::thread([] {
+    char c = 0;
+    while (read_byte(&c) == 1) {
+    }
+    std::_Exit(1);
+  }).detach();
+}
+
+void serve(net::Communicator& comm, const WorkerOptions& options) {
+  const Job job = decode_job(comm.recv(0, job_tag(), Clock::now() + options.connect_timeout).body);
+  const Model model = decode_skeleton(job.skeleton, "the model that rank 0 sent");
+  const Plan plan = make_plan(model, {job.weights});
+  const int threads = job.threads > 0 ? job.threads : default_threads(job.slots);
+  const auto ready = encode(Ready{plan.hash(), threads});
+  comm.send(0, ready_tag(), ready);
+  if (plan.hash() != job.plan_hash || plan.world != comm.size()) {
+    throw Error(Error::Code::protocol, comm.peer_name(comm.rank()) + " came to another plan than " +
+                                           comm.peer_name(0) +
+                                           ": install one version of sbcnn on both");
+  }
+  const std::chrono::milliseconds step_timeout(job.step_timeout_ms);
+  const auto factory = make_factory(threads, job.reference_kernels);
+  net::CommExchanger exchanger(comm);
+  WeightReceiver receiver(comm, step_timeout);
+  Pipeline pipeline(
+      make_program(model, plan, comm.rank()), *factory, exchanger,
+      [&](int step) { return receiver.receive(slice_shape(model, plan, step, comm.rank())); },
+      {job.in_flight, step_timeout});
+  pipeline.run(nullptr);
+  const auto report = encode(Report{peak_memory_of_self()});
+  comm.send(0, report_tag(), report);
+}
+
+}  // namespace
+
+void work(const WorkerOptions& options) {
+  net::JoinOptions join;
+  join.token = read_token();
+  hold_lifeline();
+  join.root = options.root;
+  join.rank = options.rank;
+  join.size = options.size;
+  join.host = host_name();
+  join.version = version();
+  net::Communicator comm(net::join(join, Clock::now() + options.connect_timeout));
+  serve(comm, options);
+  comm.close();
+}
+
+}  // namespace sbcnn::apps
