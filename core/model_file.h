@@ -10,7 +10,9 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/model.h"
@@ -25,6 +27,10 @@ Model decode_skeleton(std::span<const std::byte>, const std::string& origin);
 void write_model(const Model&, const std::filesystem::path&);
 // Throws Error(io) or Error(format) naming the file and the reason.
 Model read_model(const std::filesystem::path&);
+// The same from memory that is aligned to 4 bytes and that `owner` keeps: the model's weights lie
+// in it. `origin` stands for the file in errors.
+Model parse_model(std::span<const std::byte>, const std::string& origin,
+                  std::shared_ptr<const void> owner);
 
 // ONNX or .sbcnn, told apart by content; ONNX models come back fused.
 Model load_model(const std::filesystem::path&);

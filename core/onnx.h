@@ -9,12 +9,17 @@
 // file; sizes are checked before memory is taken.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <span>
+#include <string>
 
 #include "core/model.h"
 
 namespace sbcnn {
 
 Model read_onnx(const std::filesystem::path&);
+// The same from memory; `origin` stands for the file in errors. The model borrows nothing.
+Model parse_onnx(std::span<const std::byte>, const std::string& origin);
 
 }  // namespace sbcnn

@@ -1,0 +1,25 @@
+// A regular file, mapped read-only. The pages come in when they are touched and may leave again:
+// a file larger than the memory can be read. Nobody may shorten the file meanwhile.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+
+namespace sbcnn {
+
+class MappedFile {
+ public:
+  // Throws Error(io) naming the file, also for what is no regular file. An empty file is fine.
+  explicit MappedFile(const std::filesystem::path&);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+}  // namespace sbcnn
