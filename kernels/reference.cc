@@ -8,7 +8,6 @@
 #include <utility>
 #include <xtensor/xadapt.hpp>
 #include <xtensor/xmath.hpp>
-#include <xtensor/xnoalias.hpp>
 
 #include "kernels/spec.h"
 
@@ -34,22 +33,6 @@ auto tensor(View<T> v) {
   return xt::adapt(v.data(), extent, xt::no_ownership(), shape, strides);
 }
 
-// xtensor's own operator= would make a dense temporary of a strided adaptor.
-template <class E>
-void assign(View<float> out, const E& expression) {
-  auto y = tensor(out);
-  xt::noalias(y) = expression;
-}
-
-auto vector(const std::vector<float>& v) {
-  return xt::adapt(v.data(), v.size(), xt::no_ownership(), std::array<std::size_t, 1>{v.size()});
-}
-
-std::vector<float> bias_or_zero(const KernelSpec& spec, Weights& weights) {
-  return weights.bias.empty() ? std::vector<float>(std::size_t(spec.output.channels))
-                              : std::move(weights.bias);
-}
-
 template <class F>  // f(y, x, c) for every element of the shape
 void for_each(const Shape& shape, F f) {
   for (int y = 0; y < shape.height; ++y) {
@@ -59,6 +42,18 @@ void for_each(const Shape& shape, F f) {
       }
     }
   }
+}
+
+// Through a container of its own: adaptors of strided memory refuse to be assigned to.
+template <class E>
+void assign(View<float> out, const E& expression) {
+  const xt::xtensor<double, 3> value = expression;
+  for_each(out.shape(), [&](int y, int x, int c) { out.at(y, x)[c] = float(value(y, x, c)); });
+}
+
+std::vector<float> bias_or_zero(const KernelSpec& spec, Weights& weights) {
+  return weights.bias.empty() ? std::vector<float>(std::size_t(spec.output.channels))
+                              : std::move(weights.bias);
 }
 
 // One output element: the dot product of a window and the weights [channels][height][width] of
@@ -171,21 +166,31 @@ Run make(const Activate& layer, const KernelSpec&, Weights) {
 Run make(const ScaleShift&, const KernelSpec& spec, Weights weights) {
   std::vector<float> bias = bias_or_zero(spec, weights);
   return [scale = std::move(weights.weight), bias = std::move(bias)](Inputs in, View<float> out) {
-    assign(out, tensor(in[0]) * vector(scale) + vector(bias));
+    for_each(out.shape(), [&](int y, int x, int c) {
+      out.at(y, x)[c] = in[0].at(y, x)[c] * scale[std::size_t(c)] + bias[std::size_t(c)];
+    });
   };
 }
 
-// Broadcasting of a 1 x 1 x C second input is xtensor's own.
+// A second input of 1 x 1 x C is broadcast over the pixels of the first.
+template <class F>
+void combine(Inputs in, View<float> out, F f) {
+  const bool broadcast = in[1].shape() != in[0].shape();
+  for_each(out.shape(), [&](int y, int x, int c) {
+    const float b = broadcast ? in[1].at(0, 0)[c] : in[1].at(y, x)[c];
+    out.at(y, x)[c] = f(in[0].at(y, x)[c], b);
+  });
+}
+
 Run make(const Add& add, const KernelSpec&, Weights) {
   return [f = add.activation](Inputs in, View<float> out) {
-    assign(out, tensor(in[0]) + tensor(in[1]));
-    for_each(out.shape(),
-             [&](int y, int x, int c) { out.at(y, x)[c] = apply(f, out.at(y, x)[c]); });
+    combine(in, out, [&](float a, float b) { return apply(f, a + b); });
   };
 }
 
 Run make(const Mul&, const KernelSpec&, Weights) {
-  return [](Inputs in, View<float> out) { assign(out, tensor(in[0]) * tensor(in[1])); };
+  return
+      [](Inputs in, View<float> out) { combine(in, out, [](float a, float b) { return a * b; }); };
 }
 
 Run make(const Concat&, const KernelSpec&, Weights) {
