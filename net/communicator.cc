@@ -5,7 +5,7 @@
 namespace sbcnn::net {
 namespace {
 
-Schedule one_way(std::string_view verb, std::vector<Block> sends, std::vector<Block> receives) {
+Schedule one_way(std::string_view verb, std::vector<Segment> sends, std::vector<Segment> receives) {
   return {verb, {{std::move(sends), std::move(receives), Fold::copy}}};
 }
 

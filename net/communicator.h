@@ -3,7 +3,7 @@
 // One thread; many requests may be in flight. Nonblocking verbs send at once (sends only queue)
 // and return a Request; blocking ones are the same and wait. Buffers hold floats or bytes;
 // counts and sizes are in elements. Sums are of floats, folded in rank order: the same bits
-// whatever arrives first. Blocks of several ranks stand one after the other in rank order.
+// whatever arrives first. Segments of several ranks stand one after the other in rank order.
 //
 // Tags: a verb without one is numbered by the communicator, so all ranks call such verbs in the
 // same order. A verb with one may be called in any order; a tag names one message between two

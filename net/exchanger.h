@@ -1,7 +1,7 @@
 // core's Exchanger on a Communicator: a plan's exchanges as MPI's verbs.
 //
-// Every Collective is one round of direct messages. It says where blocks lie (broadcast,
-// allgather, reduce and allreduce send one block to everybody; the reductions sum what they
+// Every Collective is one round of direct messages. It says where segments lie (broadcast,
+// allgather, reduce and allreduce send one segment to everybody; the reductions sum what they
 // receive, the others store it one after the other), and the counts say who takes part. A rank
 // that sends zero floats to a peer sends it no message, and adds nothing to its sums.
 #pragma once

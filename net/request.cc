@@ -20,7 +20,7 @@ void Request::begin_round() {
   }
   const Round& round = schedule_.rounds[round_];
   tag_.round = std::uint16_t(round_);
-  for (const Block& b : round.sends) {
+  for (const Segment& b : round.sends) {
     if (b.peer != comm_->rank()) {
       comm_->post(b.peer, tag_, in_.bytes.subspan(b.offset * in_.element, b.count * in_.element));
     }
@@ -68,8 +68,8 @@ bool Request::progress() {
 }
 
 bool Request::deliver(std::size_t receive) {
-  const Block& b = schedule_.rounds[round_].receives[receive];
-  const Block* own = b.peer == comm_->rank() ? own_block() : nullptr;
+  const Segment& b = schedule_.rounds[round_].receives[receive];
+  const Segment* own = b.peer == comm_->rank() ? own_segment() : nullptr;
   if (own != nullptr) {
     fold(receive, in_.bytes.subspan(own->offset * in_.element, own->count * in_.element));
     return true;
@@ -108,9 +108,9 @@ void Request::fold(std::size_t receive, std::span<const std::byte> body) {
   }
 }
 
-const Block* Request::own_block() const {
+const Segment* Request::own_segment() const {
   const auto& sends = schedule_.rounds[round_].sends;
-  const auto own = std::ranges::find(sends, comm_->rank(), &Block::peer);
+  const auto own = std::ranges::find(sends, comm_->rank(), &Segment::peer);
   return own == sends.end() ? nullptr : &*own;
 }
 
@@ -118,7 +118,7 @@ std::vector<int> Request::missing() const {
   std::vector<int> peers;
   for (const std::size_t i : pending_) {
     const int peer = schedule_.rounds[round_].receives[i].peer;
-    const bool here = peer == comm_->rank() && own_block() != nullptr;
+    const bool here = peer == comm_->rank() && own_segment() != nullptr;
     if (!here && !comm_->has_mail(peer, tag_)) {
       peers.push_back(peer);
     }

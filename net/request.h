@@ -68,7 +68,7 @@ class [[nodiscard]] Request {
   bool progress();
   bool deliver(std::size_t receive);
   void fold(std::size_t receive, std::span<const std::byte> body);
-  const Block* own_block() const;  // of the round's sends; null: nothing to itself
+  const Segment* own_segment() const;  // of the round's sends; null: nothing to itself
   std::vector<int> missing() const;
   Place place() const { return {schedule_.verb, tag_}; }
 

@@ -20,33 +20,34 @@ CountVector all(int size, std::size_t value) {
   return CountVector(std::size_t(size), value);
 }
 
-std::size_t extent(const std::vector<Round>& rounds, std::vector<Block> Round::*blocks) {
+std::size_t extent(const std::vector<Round>& rounds, std::vector<Segment> Round::*segments) {
   std::size_t end = 0;
   for (const Round& round : rounds) {
-    for (const Block& b : round.*blocks) {
+    for (const Segment& b : round.*segments) {
       end = std::max(end, b.offset + b.count);
     }
   }
   return end;
 }
 
-// The non-empty blocks in rank order; `stacked`: one after the other, else all at the begin.
-std::vector<Block> blocks_of(Counts counts, bool stacked) {
-  std::vector<Block> blocks;
+// The non-empty segments in rank order; `stacked`: one after the other, else all at the begin.
+std::vector<Segment> segments_of(Counts counts, bool stacked) {
+  std::vector<Segment> segments;
   std::size_t offset = 0;
   for (std::size_t peer = 0; peer < counts.size(); ++peer) {
     if (counts[peer] != 0) {
-      blocks.push_back({int(peer), offset, counts[peer]});
+      segments.push_back({int(peer), offset, counts[peer]});
       offset += stacked ? counts[peer] : 0;
     }
   }
-  return blocks;
+  return segments;
 }
 
-// The same blocks, from the right neighbour on; the rank's own comes last.
-void rotate_to(std::vector<Block>& blocks, int rank) {
-  const auto first = std::ranges::find_if(blocks, [rank](const Block& b) { return b.peer > rank; });
-  std::rotate(blocks.begin(), first, blocks.end());
+// The same segments, from the right neighbour on; the rank's own comes last.
+void rotate_to(std::vector<Segment>& segments, int rank) {
+  const auto first =
+      std::ranges::find_if(segments, [rank](const Segment& b) { return b.peer > rank; });
+  std::rotate(segments.begin(), first, segments.end());
 }
 
 }  // namespace
@@ -65,12 +66,12 @@ Schedule direct(std::string_view verb, int rank, SendForm send_form, Counts send
   require(sends[std::size_t(rank)] == receives[std::size_t(rank)],
           "schedule: a rank takes from itself what it gives to itself");
   Round round;
-  round.sends = blocks_of(sends, send_form == SendForm::packed);
+  round.sends = segments_of(sends, send_form == SendForm::packed);
   rotate_to(round.sends, rank);
-  round.receives = blocks_of(receives, receive_form == ReceiveForm::packed);
+  round.receives = segments_of(receives, receive_form == ReceiveForm::packed);
   if (receive_form == ReceiveForm::summed) {
     round.fold = Fold::add;
-    for (const Block& b : round.receives) {
+    for (const Segment& b : round.receives) {
       require(b.count == round.receives.front().count, "schedule: addends differ in size");
     }
   } else {

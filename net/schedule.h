@@ -3,10 +3,10 @@
 // A Schedule is a value, computed by a pure function of (rank, size, counts), so that it can be
 // printed, compared and simulated without a network. Counts and offsets are in elements.
 //
-// Data collectives use the direct algorithm: one round, in which each rank sends every block
+// Data collectives use the direct algorithm: one round, in which each rank sends every segment
 // straight to whom it is for, first to its right neighbour (rank + 1), so that all links carry
 // something at once. The barrier is the dissemination algorithm (Hensgen, Finkel and Manber,
-// 1988). A block whose peer is the rank itself is a local copy. Blocks of no elements do not
+// 1988). A segment whose peer is the rank itself is a local copy. Segments of no elements do not
 // travel; the barrier's do.
 #pragma once
 
@@ -18,19 +18,19 @@
 
 namespace sbcnn::net {
 
-struct Block {
+struct Segment {
   int peer = 0;
   std::size_t offset = 0, count = 0;
-  friend bool operator==(const Block&, const Block&) = default;
+  friend bool operator==(const Segment&, const Segment&) = default;
 };
 
-// add: the first received block is stored, the others are added to it, in the order in which
+// add: the first received segment is stored, the others are added to it, in the order in which
 // they are listed: a sum is the same, bit for bit, whatever arrives first.
 enum class Fold : std::uint8_t { copy, add };
 
 struct Round {
-  std::vector<Block> sends;     // offsets into the send buffer, in sending order
-  std::vector<Block> receives;  // offsets into the receive buffer
+  std::vector<Segment> sends;     // offsets into the send buffer, in sending order
+  std::vector<Segment> receives;  // offsets into the receive buffer
   Fold fold = Fold::copy;
   friend bool operator==(const Round&, const Round&) = default;
 };
@@ -46,7 +46,7 @@ struct Schedule {
 
 using Counts = std::span<const std::size_t>;  // elements by peer
 
-// Where the blocks lie in the send buffer: one after the other in rank order, or one block for
+// Where the segments lie in the send buffer: one after the other in rank order, or one segment for
 // everybody at its begin. And in the receive buffer: one after the other, or summed into one.
 enum class SendForm : std::uint8_t { packed, shared };
 enum class ReceiveForm : std::uint8_t { packed, summed };

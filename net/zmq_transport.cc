@@ -1,6 +1,7 @@
 #include "net/zmq_transport.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 #include <zmq.hpp>
@@ -13,6 +14,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr auto kWatchInterval = milliseconds(100);
+constexpr auto kFlushInterval = milliseconds(2);
 constexpr auto kLongestPoll = milliseconds(1000);
 // Frames looked at before the clock is looked at again, should somebody flood us with garbage.
 constexpr int kFramesAtOnce = 64;
@@ -63,6 +65,7 @@ struct Link {
   enum class State { none, connecting, up, broken, left };
   State state = State::none;
   Deadline broken_at{};
+  std::shared_ptr<std::atomic<bool>> farewell;  // true once ours has been handed to the network
   zmq::socket_t push, monitor;
 };
 
@@ -78,7 +81,7 @@ struct ZmqEndpoint::Bound {
 class ZmqTransport final : public Transport {
  public:
   ZmqTransport(std::unique_ptr<ZmqEndpoint::Bound> in, World world);
-  ~ZmqTransport() override { end(std::nullopt, {}); }
+  ~ZmqTransport() override;
 
   void await_links(Deadline, const std::function<void()>& check);
 
@@ -101,13 +104,16 @@ class ZmqTransport final : public Transport {
 
  private:
   void connect(int peer);
-  void push(Link&, FrameKind, const Tag&, std::span<const std::byte> body);
+  static void push(Link&, zmq::message_t);
   std::optional<Message> take();
   std::optional<Header> accept(const zmq::message_t&) const;
   void note_farewell(const Header&, std::span<const std::byte> payload);
   void read_monitors();
   void check_grace();
   void wait(Deadline);
+  void say(FrameKind farewell, std::string_view reason);
+  zmq::message_t tracked_frame(FrameKind, std::string_view text,
+                               const std::shared_ptr<std::atomic<bool>>& sent) const;
   void end(std::optional<FrameKind> farewell, std::string_view reason);
 
   std::unique_ptr<ZmqEndpoint::Bound> in_;
@@ -136,12 +142,18 @@ ZmqTransport::ZmqTransport(std::unique_ptr<ZmqEndpoint::Bound> in, World world)
   }
 }
 
+ZmqTransport::~ZmqTransport() {
+  try {
+    end(std::nullopt, {});
+  } catch (const zmq::error_t&) {  // the sockets close by themselves
+  }
+}
+
 void ZmqTransport::connect(int peer) {
   Link& link = links_[std::size_t(peer)];
   const ZmqOptions& options = in_->options;
   const std::string& endpoint = world_.peers[std::size_t(peer)].endpoint;
   link.push = zmq::socket_t(out_context_, zmq::socket_type::push);
-  link.push.set(zmq::sockopt::linger, 0);  // until we say goodbye
   link.push.set(zmq::sockopt::sndhwm, 0);
   link.push.set(zmq::sockopt::ipv6, true);
   link.push.set(zmq::sockopt::reconnect_ivl, 100);
@@ -186,14 +198,7 @@ void ZmqTransport::await_links(Deadline deadline, const std::function<void()>& c
   }
 }
 
-void ZmqTransport::push(Link& link, FrameKind kind, const Tag& tag,
-                        std::span<const std::byte> body) {
-  zmq::message_t frame(kHeaderBytes + body.size());
-  const auto bytes = std::span(frame.data<std::byte>(), frame.size());
-  encode({kind, std::uint32_t(rank()), world_.job, tag, body.size()}, bytes.first<kHeaderBytes>());
-  if (!body.empty()) {
-    std::memcpy(bytes.data() + kHeaderBytes, body.data(), body.size());
-  }
+void ZmqTransport::push(Link& link, zmq::message_t frame) {
   while (true) {
     try {
       // The queue is unbounded: this fails only for want of memory, by an exception.
@@ -214,9 +219,17 @@ void ZmqTransport::send(int peer, const Tag& tag, std::span<const std::byte> bod
   require(body.size() <= in_->options.max_message - kHeaderBytes,
           "Transport::send: larger than the largest message; send it in parts");
   Link& link = links_[std::size_t(peer)];
-  if (link.state != Link::State::left) {
-    push(link, FrameKind::message, tag, body);
+  if (link.state == Link::State::left) {
+    return;
   }
+  zmq::message_t frame(kHeaderBytes + body.size());
+  const auto bytes = std::span(frame.data<std::byte>(), frame.size());
+  encode({FrameKind::message, std::uint32_t(rank()), world_.job, tag, body.size()},
+         bytes.first<kHeaderBytes>());
+  if (!body.empty()) {
+    std::memcpy(bytes.data() + kHeaderBytes, body.data(), body.size());
+  }
+  push(link, std::move(frame));
 }
 
 std::optional<Message> ZmqTransport::receive(Deadline deadline) {
@@ -330,20 +343,59 @@ void ZmqTransport::wait(Deadline deadline) {
   read_monitors();
 }
 
+// Says goodbye on every link that stands, and waits until the words are on their way.
+void ZmqTransport::say(FrameKind farewell, std::string_view reason) {
+  const Deadline deadline = Clock::now() + in_->options.linger;
+  read_monitors();
+  take();  // the goodbyes of others: who has left need not be told
+  for (Link& link : links_) {
+    if (link.state == Link::State::up) {
+      link.farewell = std::make_shared<std::atomic<bool>>(false);
+      push(link, tracked_frame(farewell, reason, link.farewell));
+    }
+  }
+  // ZeroMQ's linger alone would wait in vain for a peer that closes at the same time.
+  const auto unsaid = [](const Link& link) {
+    return link.state == Link::State::up && !link.farewell->load();
+  };
+  while (std::ranges::any_of(links_, unsaid) && Clock::now() < deadline) {
+    poll(items_, std::min(until(deadline), kFlushInterval));
+    read_monitors();
+    take();
+  }
+}
+
+zmq::message_t ZmqTransport::tracked_frame(FrameKind kind, std::string_view text,
+                                           const std::shared_ptr<std::atomic<bool>>& sent) const {
+  struct Tracked {
+    std::vector<std::byte> bytes;
+    std::shared_ptr<std::atomic<bool>> sent;
+  };
+  auto frame = std::make_unique<Tracked>();
+  frame->sent = sent;
+  frame->bytes.resize(kHeaderBytes + text.size());
+  const auto bytes = std::span(frame->bytes);
+  encode({kind, std::uint32_t(rank()), world_.job, {}, text.size()}, bytes.first<kHeaderBytes>());
+  std::ranges::copy(std::as_bytes(std::span(text)), bytes.begin() + kHeaderBytes);
+  const auto release = [](void*, void* hint) {  // on ZeroMQ's thread
+    const std::unique_ptr<Tracked> done(static_cast<Tracked*>(hint));
+    done->sent->store(true);
+  };
+  Tracked* const owned = frame.release();  // ZeroMQ's from here on
+  return {owned->bytes.data(), owned->bytes.size(), release, owned};
+}
+
 void ZmqTransport::end(std::optional<FrameKind> farewell, std::string_view reason) {
   if (std::exchange(ended_, true)) {
     return;
   }
-  read_monitors();
   if (farewell) {
-    take();  // the goodbyes of others: who has left need not be told
+    say(*farewell, reason);
   }
   for (Link& link : links_) {
-    if (link.state == Link::State::up && farewell) {
-      link.push.set(zmq::sockopt::linger, milliseconds_of(in_->options.linger));
-      push(link, *farewell, {}, std::as_bytes(std::span(reason)));
-    }
     if (link.push) {
+      const bool wanted = farewell && link.state == Link::State::up;
+      link.push.set(zmq::sockopt::linger, wanted ? milliseconds_of(in_->options.linger) : 0);
       zmq_socket_monitor(link.push.handle(), nullptr, 0);
     }
     link.monitor.close();
