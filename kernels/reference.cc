@@ -1,13 +1,12 @@
 #include "kernels/reference.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <utility>
-#include <xtensor/xadapt.hpp>
 #include <xtensor/xmath.hpp>
+#include <xtensor/xtensor.hpp>
 
 #include "kernels/spec.h"
 
@@ -15,23 +14,6 @@ namespace sbcnn::kernels {
 namespace {
 
 using Run = std::function<void(Inputs, View<float>)>;
-
-// A view as a 3-dimensional xtensor expression (rows, columns, channels), nothing copied.
-template <class T>
-auto tensor(View<T> v) {
-  const Shape s = v.shape();
-  const std::array<std::size_t, 3> shape{std::size_t(s.height), std::size_t(s.width),
-                                         std::size_t(s.channels)};
-  // xtensor wants stride 0 along axes of length 1.
-  const auto stride = [](int length, std::size_t step) {
-    return length == 1 ? std::ptrdiff_t(0) : std::ptrdiff_t(step);
-  };
-  const std::array<std::ptrdiff_t, 3> strides{
-      stride(s.height, v.row_stride()), stride(s.width, v.pixel_stride()), stride(s.channels, 1)};
-  const std::size_t extent =
-      std::size_t(v.at(s.height - 1, s.width - 1) - v.data()) + std::size_t(s.channels);
-  return xt::adapt(v.data(), extent, xt::no_ownership(), shape, strides);
-}
 
 template <class F>  // f(y, x, c) for every element of the shape
 void for_each(const Shape& shape, F f) {
@@ -44,11 +26,17 @@ void for_each(const Shape& shape, F f) {
   }
 }
 
-// Through a container of its own: adaptors of strided memory refuse to be assigned to.
-template <class E>
-void assign(View<float> out, const E& expression) {
-  const xt::xtensor<double, 3> value = expression;
-  for_each(out.shape(), [&](int y, int x, int c) { out.at(y, x)[c] = float(value(y, x, c)); });
+using Array = xt::xtensor<double, 3>;  // rows, columns, channels
+
+Array load(View<const float> v) {
+  const Shape s = v.shape();
+  Array a({std::size_t(s.height), std::size_t(s.width), std::size_t(s.channels)});
+  for_each(s, [&](int y, int x, int c) { a(y, x, c) = double(v.at(y, x)[c]); });
+  return a;
+}
+
+void store(const Array& a, View<float> v) {
+  for_each(v.shape(), [&](int y, int x, int c) { v.at(y, x)[c] = float(a(y, x, c)); });
 }
 
 std::vector<float> bias_or_zero(const KernelSpec& spec, Weights& weights) {
@@ -152,7 +140,7 @@ Run make(const AveragePool& pool, const KernelSpec&, Weights) {
 
 Run make(const GlobalAveragePool&, const KernelSpec&, Weights) {
   return [](Inputs in, View<float> out) {
-    assign(out, xt::mean<double>(tensor(in[0]), {0, 1}, xt::keep_dims));
+    store(xt::mean(load(in[0]), {0, 1}, xt::keep_dims), out);
   };
 }
 
@@ -182,15 +170,17 @@ void combine(Inputs in, View<float> out, F f) {
   });
 }
 
+// Broadcasting of a 1 x 1 x C second input is xtensor's own.
 Run make(const Add& add, const KernelSpec&, Weights) {
   return [f = add.activation](Inputs in, View<float> out) {
-    combine(in, out, [&](float a, float b) { return apply(f, a + b); });
+    store(load(in[0]) + load(in[1]), out);
+    for_each(out.shape(),
+             [&](int y, int x, int c) { out.at(y, x)[c] = apply(f, out.at(y, x)[c]); });
   };
 }
 
 Run make(const Mul&, const KernelSpec&, Weights) {
-  return
-      [](Inputs in, View<float> out) { combine(in, out, [](float a, float b) { return a * b; }); };
+  return [](Inputs in, View<float> out) { store(load(in[0]) * load(in[1]), out); };
 }
 
 Run make(const Concat&, const KernelSpec&, Weights) {
@@ -243,19 +233,11 @@ Run make(const ChannelShuffle&, const KernelSpec&, Weights) {
 
 Run make(const Softmax&, const KernelSpec&, Weights) {
   return [](Inputs in, View<float> out) {
-    const int channels = out.shape().channels;
-    for_each({out.shape().height, out.shape().width, 1}, [&](int row, int column, int) {
-      const float* x = in[0].at(row, column);
-      float* y = out.at(row, column);
-      const double largest = double(*std::max_element(x, x + channels));
-      double sum = 0;
-      for (int c = 0; c < channels; ++c) {
-        sum += std::exp(double(x[c]) - largest);
-      }
-      for (int c = 0; c < channels; ++c) {
-        y[c] = float(std::exp(double(x[c]) - largest) / sum);
-      }
-    });
+    const Array x = load(in[0]);
+    const Array largest = xt::amax(x, {2}, xt::keep_dims);
+    const Array powers = xt::exp(x - largest);
+    const Array sums = xt::sum(powers, {2}, xt::keep_dims);
+    store(powers / sums, out);
   };
 }
 

@@ -1,0 +1,76 @@
+// Depthwise convolution: channels do not mix, so vectors run along channels of the input too.
+#include <algorithm>
+
+#include "kernels/layers.h"
+#include "kernels/packed_floats.h"
+
+namespace sbcnn::kernels {
+namespace {
+
+class Depthwise {
+ public:
+  Depthwise(const KernelSpec& spec, const Weights& weights, Context context)
+      : conv_(std::get<Conv>(spec.layer)),
+        function_(function_of(conv_.activation)),
+        context_(context),
+        weights_(weights.weight.size()),
+        bias_(std::size_t(spec.output.channels)) {
+    const std::size_t channels = bias_.size();
+    const std::size_t taps = weights_.size() / channels;
+    for (std::size_t c = 0; c < channels; ++c) {
+      for (std::size_t tap = 0; tap < taps; ++tap) {
+        weights_.data()[tap * channels + c] = weights.weight[c * taps + tap];
+      }
+    }
+    std::copy(weights.bias.begin(), weights.bias.end(), bias_.data());
+  }
+
+  void operator()(Inputs inputs, View<float> output) const {
+    const std::size_t work = weights_.size() * output.shape().pixels();
+    for_rows(context_, output.shape().height, work, [&](int y) { run_row(inputs, output, y); });
+  }
+
+ private:
+  void run_row(Inputs inputs, const View<float>& output, int y) const {
+    const View<const float>& x = inputs[0];
+    const int top = y * conv_.stride.height - conv_.pads.top;
+    const Taps taps =
+        taps_inside(top, conv_.dilation.height, conv_.kernel.height, x.shape().height);
+    DepthwiseRow row;
+    row.input = x.at(top + taps.first * conv_.dilation.height, -conv_.pads.left);
+    row.input_step = std::ptrdiff_t(x.pixel_stride()) * conv_.stride.width;
+    row.kernel_rows = taps.last - taps.first;
+    row.kernel_columns = conv_.kernel.width;
+    row.kernel_row_step = std::ptrdiff_t(x.row_stride()) * conv_.dilation.height;
+    row.kernel_column_step = std::ptrdiff_t(x.pixel_stride()) * conv_.dilation.width;
+    row.weights =
+        weights_.data() + std::size_t(taps.first) * std::size_t(conv_.kernel.width) * bias_.size();
+    row.bias = bias_.data();
+    row.residual = inputs.size() == 2 ? inputs[1].at(y, 0) : nullptr;
+    row.residual_step = inputs.size() == 2 ? std::ptrdiff_t(inputs[1].pixel_stride()) : 0;
+    row.output = output.at(y, 0);
+    row.output_step = std::ptrdiff_t(output.pixel_stride());
+    row.pixels = output.shape().width;
+    row.channels = output.shape().channels;
+    row.function = function_;
+    context_.routines.depthwise_row(row);
+  }
+
+  Conv conv_;
+  Function function_;
+  Context context_;
+  PackedFloats weights_, bias_;
+};
+
+}  // namespace
+
+bool is_depthwise(const KernelSpec& spec) {
+  return std::ranges::all_of(
+      spec.blocks, [](const Block& b) { return b.inputs.size() == 1 && b.outputs == b.inputs; });
+}
+
+std::unique_ptr<Kernel> make_depthwise(const KernelSpec& spec, Weights weights, Context context) {
+  return make_kernel(Depthwise(spec, weights, context));
+}
+
+}  // namespace sbcnn::kernels

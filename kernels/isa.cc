@@ -1,0 +1,66 @@
+#include "kernels/isa.h"
+
+#include <array>
+
+#include "core/error.h"
+#include "kernels/routines.h"
+
+namespace sbcnn::kernels {
+
+std::string_view name_of(Isa isa) {
+  switch (isa) {
+    case Isa::sse2:
+      return "sse2";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::neon:
+      return "neon";
+  }
+  return "";
+}
+
+#if defined(__x86_64__)
+
+// __builtin_cpu_supports also asks whether the system saves the wide registers.
+std::span<const Isa> available_isas() {
+  static constexpr std::array<Isa, 3> all{Isa::sse2, Isa::avx2, Isa::avx512};
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512bw");
+  return std::span(all).first(avx512 ? 3u : avx2 ? 2u : 1u);
+}
+
+const Routines& routines(Isa isa) {
+  switch (isa) {
+    case Isa::sse2:
+      return sse2::routines();
+    case Isa::avx2:
+      return avx2::routines();
+    case Isa::avx512:
+      return avx512::routines();
+    case Isa::neon:
+      break;
+  }
+  throw ContractViolation("routines: no such instruction set in this binary");
+}
+
+#elif defined(__aarch64__)
+
+std::span<const Isa> available_isas() {
+  static constexpr std::array<Isa, 1> all{Isa::neon};
+  return all;
+}
+
+const Routines& routines(Isa isa) {
+  require(isa == Isa::neon, "routines: no such instruction set in this binary");
+  return neon::routines();
+}
+
+#else
+#error "sbcnn has kernels for x86-64 and aarch64"
+#endif
+
+}  // namespace sbcnn::kernels

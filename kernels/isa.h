@@ -1,0 +1,19 @@
+// The instruction sets that the fast kernels are built for, and which of them this machine has.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+namespace sbcnn::kernels {
+
+enum class Isa { sse2, avx2, avx512, neon };
+
+std::string_view name_of(Isa);  // "sse2", ...
+
+// What this binary has code for and this machine can run; never empty, the best last.
+std::span<const Isa> available_isas();
+inline Isa best_isa() {
+  return available_isas().back();
+}
+
+}  // namespace sbcnn::kernels

@@ -1,0 +1,79 @@
+// Inside the fast kernels: what their layers share, and one maker per family of layers.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "kernels/flush_to_zero.h"
+#include "kernels/routines.h"
+#include "kernels/spec.h"
+#include "kernels/thread_pool.h"
+
+namespace sbcnn::kernels {
+
+// What all kernels of one factory use.
+struct Context {
+  const Routines& routines;
+  ThreadPool& pool;
+};
+
+// A kernel out of a function object f(Inputs, View<float>).
+template <class F>
+class FunctionKernel final : public Kernel {
+ public:
+  explicit FunctionKernel(F f) : f_(std::move(f)) {}
+  void run(Inputs inputs, View<float> output) const noexcept override {
+    const FlushToZero flush;
+    f_(inputs, output);
+  }
+
+ private:
+  F f_;
+};
+template <class F>
+std::unique_ptr<Kernel> make_kernel(F f) {
+  return std::make_unique<FunctionKernel<F>>(std::move(f));
+}
+
+Function function_of(const Activation&);
+
+// Work below this many multiply-adds or floats is not worth waking a thread for.
+inline constexpr std::size_t kSmallestShare = 16384;
+
+// How many shares to split `rows` rows of `work` in all into: about four for each thread, so that
+// a slower one takes fewer.
+int shares(const Context&, int rows, std::size_t work);
+
+// f(y) for each row of a value, in parallel. `work` is what all rows together cost.
+template <class F>
+void for_rows(const Context& context, int rows, std::size_t work, const F& f) {
+  const int parts = shares(context, rows, work);
+  context.pool.parallel_for(parts, [&](int i) {
+    const int end = int(std::int64_t(rows) * (i + 1) / parts);
+    for (int y = int(std::int64_t(rows) * i / parts); y < end; ++y) {
+      f(y);
+    }
+  });
+}
+
+// Dense layers are convolutions of one pixel.
+std::unique_ptr<Kernel> make_conv(const KernelSpec&, Weights, Context);
+// Whether every output channel reads the input channel of the same number alone.
+bool is_depthwise(const KernelSpec&);
+std::unique_ptr<Kernel> make_depthwise(const KernelSpec&, Weights, Context);
+
+std::unique_ptr<Kernel> make_max_pool(const KernelSpec&, Context);
+std::unique_ptr<Kernel> make_average_pool(const KernelSpec&, Context);  // global too
+
+std::unique_ptr<Kernel> make_activate(const KernelSpec&, Context);
+std::unique_ptr<Kernel> make_scale_shift(const KernelSpec&, Weights, Context);
+std::unique_ptr<Kernel> make_add(const KernelSpec&, Context);
+std::unique_ptr<Kernel> make_mul(const KernelSpec&, Context);
+std::unique_ptr<Kernel> make_softmax(const KernelSpec&, Context);
+
+std::unique_ptr<Kernel> make_concat(const KernelSpec&);
+std::unique_ptr<Kernel> make_slice(const KernelSpec&);
+std::unique_ptr<Kernel> make_pad(const KernelSpec&);
+std::unique_ptr<Kernel> make_flatten(const KernelSpec&);
+
+}  // namespace sbcnn::kernels

@@ -1,0 +1,122 @@
+// One vector register of floats, under names of our own. Only files that are compiled per
+// instruction set include this header; SBCNN_ISA names the one being compiled.
+//
+// Eigen's packet types are the portable layer over SSE, AVX, AVX-512 and NEON. They live in
+// Eigen::internal, which may change with any release, and their functions are inline: compiled
+// with three different -march they would be three bodies of one symbol. So (1) nothing else names
+// Eigen::internal, and (2) Eigen itself is included under a namespace of its own per ISA.
+#pragma once
+
+#if !defined(SBCNN_ISA) || !defined(SBCNN_ISA_EIGEN)
+#error "packet.h belongs to files that kernels/meson.build compiles per instruction set"
+#endif
+
+#define EIGEN_DONT_PARALLELIZE
+#define EIGEN_NO_DEBUG
+#define Eigen SBCNN_ISA_EIGEN
+#include <Eigen/Core>
+#undef Eigen
+
+#include <cstddef>
+#include <cstring>
+
+#if defined(__GNUC__) && !defined(__clang__)
+// Register types carry alignment attributes, which templates drop; we pass them by value only.
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+#endif
+
+#define SBCNN_INLINE inline __attribute__((always_inline))
+
+// Full unrolling of a loop of constant length; clang does so unasked.
+#if defined(__clang__)
+#define SBCNN_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define SBCNN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace sbcnn::kernels::SBCNN_ISA {
+
+namespace packets = SBCNN_ISA_EIGEN::internal;
+
+using Packet = packets::packet_traits<float>::type;
+inline constexpr int kLanes = packets::packet_traits<float>::size;
+
+SBCNN_INLINE Packet load(const float* p) {
+  return packets::ploadu<Packet>(p);
+}
+SBCNN_INLINE Packet load_aligned(const float* p) {
+  return packets::pload<Packet>(p);
+}
+SBCNN_INLINE void store(float* p, Packet v) {
+  packets::pstoreu(p, v);
+}
+SBCNN_INLINE Packet broadcast(float x) {
+  return packets::pset1<Packet>(x);
+}
+SBCNN_INLINE Packet zero() {
+  return packets::pzero(Packet{});
+}
+SBCNN_INLINE Packet add(Packet a, Packet b) {
+  return packets::padd(a, b);
+}
+SBCNN_INLINE Packet mul(Packet a, Packet b) {
+  return packets::pmul(a, b);
+}
+SBCNN_INLINE Packet div(Packet a, Packet b) {
+  return packets::pdiv(a, b);
+}
+SBCNN_INLINE Packet multiply_add(Packet a, Packet b, Packet c) {
+  return packets::pmadd(a, b, c);
+}
+SBCNN_INLINE Packet exp(Packet a) {
+  return packets::pexp(a);
+}
+// A NaN in a stays one.
+SBCNN_INLINE Packet max(Packet a, Packet b) {
+  return packets::pmax(a, b);
+}
+SBCNN_INLINE Packet min(Packet a, Packet b) {
+  return packets::pmin(a, b);
+}
+
+// The first n lanes; never touches memory beyond them.
+SBCNN_INLINE Packet load(const float* p, int n) {
+  alignas(64) float lanes[kLanes] = {};
+  std::memcpy(lanes, p, std::size_t(n) * sizeof(float));
+  return load_aligned(lanes);
+}
+SBCNN_INLINE void store(float* p, Packet v, int n) {
+  alignas(64) float lanes[kLanes];
+  packets::pstore(lanes, v);
+  std::memcpy(p, lanes, std::size_t(n) * sizeof(float));
+}
+
+// sum + x[Lane] * w, for a packet x that holds kLanes taps of one pixel. Only NEON multiplies by a
+// lane; elsewhere a broadcast from memory costs no arithmetic.
+#if defined(__aarch64__)
+inline constexpr bool kMultipliesByLane = true;
+template <int Lane>
+SBCNN_INLINE Packet multiply_add_lane(Packet w, Packet x, Packet sum) {
+  return vfmaq_laneq_f32(sum, w, x, Lane);
+}
+#else
+inline constexpr bool kMultipliesByLane = false;
+#endif
+
+// sum += a * b, in place. Compilers know three forms of the x86 instruction, pick the one that
+// overwrites a or b where that is its last use, and so move the sums of a tile through all
+// registers until some spill. Spelling the instruction out keeps each sum where it is.
+SBCNN_INLINE void accumulate(Packet& sum, Packet a, Packet b) {
+#if defined(__FMA__)
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+#else
+  sum = multiply_add(a, b, sum);
+#endif
+}
+
+// Stops the compiler from recomputing an address in the inner loop.
+SBCNN_INLINE void keep_address(const float*& p) {
+  asm("" : "+r"(p));
+}
+
+}  // namespace sbcnn::kernels::SBCNN_ISA

@@ -1,0 +1,255 @@
+// Everything that is compiled once per instruction set: rows of convolution tiles and the simple
+// loops over channels. Includes no header of the standard library that could emit code (see
+// routines.h).
+#include "kernels/routines.h"
+
+#include "kernels/packet.h"
+#include "kernels/tile.h"
+
+namespace sbcnn::kernels::SBCNN_ISA {
+namespace {
+
+// --- convolution -----------------------------------------------------------------------------
+
+#if defined(__AVX512F__)
+constexpr int kTilePixels[5] = {0, 14, 14, 9, 6};
+#elif defined(__AVX__)
+constexpr int kTilePixels[5] = {0, 12, 6, 4, 0};
+#elif defined(__SSE2__)
+constexpr int kTilePixels[5] = {0, 8, 5, 3, 0};
+#else
+constexpr int kTilePixels[5] = {0, 8, 8, 6, 5};
+#endif
+constexpr int kMostPixels = 14;
+
+using TileFunction = void (*)(const ConvRow&, int first_pixel);
+
+template <int Pixels, int Vectors>
+constexpr TileFunction tile_or_null() {
+  if constexpr (Pixels <= kTilePixels[Vectors]) {
+    return conv_tile<Pixels, Vectors>;
+  } else {
+    return nullptr;
+  }
+}
+
+#define SBCNN_TILES(V)                                                                            \
+  {                                                                                               \
+    nullptr, tile_or_null<1, V>(), tile_or_null<2, V>(), tile_or_null<3, V>(),                    \
+        tile_or_null<4, V>(), tile_or_null<5, V>(), tile_or_null<6, V>(), tile_or_null<7, V>(),   \
+        tile_or_null<8, V>(), tile_or_null<9, V>(), tile_or_null<10, V>(), tile_or_null<11, V>(), \
+        tile_or_null<12, V>(), tile_or_null<13, V>(), tile_or_null<14, V>()                       \
+  }
+constexpr TileFunction kTiles[5][kMostPixels + 1] = {
+    {}, SBCNN_TILES(1), SBCNN_TILES(2), SBCNN_TILES(3), SBCNN_TILES(4)};
+#undef SBCNN_TILES
+
+// --- element-wise ----------------------------------------------------------------------------
+
+template <int Kind>
+SBCNN_INLINE Packet evaluate(Packet x, Packet alpha, Packet beta) {
+  const Packet zeros = zero(), ones = broadcast(1.0f);
+  if constexpr (Kind == Function::leaky_relu) {
+    return multiply_add(min(x, zeros), alpha, max(x, zeros));
+  } else if constexpr (Kind == Function::sigmoid) {
+    return div(ones, add(ones, exp(mul(x, broadcast(-1.0f)))));
+  } else if constexpr (Kind == Function::hard_sigmoid) {
+    return min(max(multiply_add(x, alpha, beta), zeros), ones);
+  } else if constexpr (Kind == Function::hard_swish) {
+    const Packet gate = multiply_add(x, broadcast(1.0f / 6), broadcast(0.5f));
+    return mul(x, min(max(gate, zeros), ones));
+  } else {
+    return min(max(x, alpha), beta);
+  }
+}
+
+template <class F>  // y[i] = f(a[i], b[i]); y may be a or b
+SBCNN_INLINE void for_each(const float* a, const float* b, float* y, std::size_t n, F f) {
+  constexpr std::size_t lanes = kLanes;
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    store(y + i, f(load(a + i), load(b + i)));
+  }
+  if (i < n) {
+    const int rest = int(n - i);
+    store(y + i, f(load(a + i, rest), load(b + i, rest)), rest);
+  }
+}
+
+template <int Kind>
+void apply_kind(const Function& f, const float* x, float* y, std::size_t n) {
+  const Packet alpha = broadcast(f.alpha), beta = broadcast(f.beta);
+  for_each(x, x, y, n, [&](Packet v, Packet) { return evaluate<Kind>(v, alpha, beta); });
+}
+
+void apply(const Function& f, const float* x, float* y, std::size_t n) {
+  switch (f.kind) {
+    case Function::clamp:
+      return apply_kind<Function::clamp>(f, x, y, n);
+    case Function::leaky_relu:
+      return apply_kind<Function::leaky_relu>(f, x, y, n);
+    case Function::sigmoid:
+      return apply_kind<Function::sigmoid>(f, x, y, n);
+    case Function::hard_sigmoid:
+      return apply_kind<Function::hard_sigmoid>(f, x, y, n);
+    case Function::hard_swish:
+      return apply_kind<Function::hard_swish>(f, x, y, n);
+  }
+}
+
+void add_arrays(const float* a, const float* b, float* y, std::size_t n) {
+  for_each(a, b, y, n, [](Packet u, Packet v) { return add(u, v); });
+}
+
+void mul_arrays(const float* a, const float* b, float* y, std::size_t n) {
+  for_each(a, b, y, n, [](Packet u, Packet v) { return mul(u, v); });
+}
+
+void scale_shift(const float* x, const float* scale, const float* shift, float* y, std::size_t n) {
+  mul_arrays(x, scale, y, n);
+  add_arrays(y, shift, y, n);
+}
+
+// The functions that are too long for a tile's epilogue, over the finished row.
+void apply_to_pixels(const Function& f, float* y, std::ptrdiff_t step, int pixels, int channels) {
+  if (f.kind != Function::clamp) {
+    for (int p = 0; p < pixels; ++p, y += step) {
+      apply(f, y, y, std::size_t(channels));
+    }
+  }
+}
+
+// --- rows ------------------------------------------------------------------------------------
+
+void conv_row(const ConvRow& row) {
+  const int most = kTilePixels[row.vectors];
+  const int tiles = (row.pixels + most - 1) / most;
+  for (int i = 0; i < tiles; ++i) {  // of equal size, as near as possible
+    const int begin = int(std::ptrdiff_t(row.pixels) * i / tiles);
+    const int end = int(std::ptrdiff_t(row.pixels) * (i + 1) / tiles);
+    kTiles[row.vectors][end - begin](row, begin);
+  }
+  apply_to_pixels(row.function, row.output, row.output_step, row.pixels,
+                  (row.vectors - 1) * kLanes + row.tail);
+}
+
+// `Pixels` pixels times one vector of channels that begins at `c` and has n lanes.
+template <int Pixels, bool Whole>
+SBCNN_INLINE void depthwise_tile(const DepthwiseRow& row, int first_pixel, int c, int n) {
+  const auto get = [n](const float* p) {
+    if constexpr (Whole) {
+      (void)n;
+      return load(p);
+    } else {
+      return load(p, n);
+    }
+  };
+  Packet sum[Pixels];
+  SBCNN_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    sum[p] = get(row.bias + c);
+  }
+  const float* weights = row.weights + c;
+  const float* input = row.input + first_pixel * row.input_step + c;
+  for (int i = 0; i < row.kernel_rows; ++i, input += row.kernel_row_step) {
+    const float* x = input;
+    for (int j = 0; j < row.kernel_columns; ++j, x += row.kernel_column_step) {
+      const Packet w = get(weights);
+      weights += row.channels;
+      SBCNN_UNROLL
+      for (int p = 0; p < Pixels; ++p) {
+        sum[p] = multiply_add(w, get(x + p * row.input_step), sum[p]);
+      }
+    }
+  }
+  const bool clamps = row.function.kind == Function::clamp;
+  SBCNN_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    Packet y = sum[p];
+    if (row.residual != nullptr) {
+      y = add(y, get(row.residual + (first_pixel + p) * row.residual_step + c));
+    }
+    if (clamps) {
+      y = min(max(y, broadcast(row.function.alpha)), broadcast(row.function.beta));
+    }
+    float* output = row.output + (first_pixel + p) * row.output_step + c;
+    if constexpr (Whole) {
+      store(output, y);
+    } else {
+      store(output, y, n);
+    }
+  }
+}
+
+// The last vector of channels overlaps the one before rather than being partial.
+template <int Pixels>
+void depthwise_pixels(const DepthwiseRow& row, int first_pixel) {
+  if (row.channels < kLanes) {
+    depthwise_tile<Pixels, false>(row, first_pixel, 0, row.channels);
+    return;
+  }
+  for (int c = 0; c < row.channels; c += kLanes) {
+    const int begin = c + kLanes <= row.channels ? c : row.channels - kLanes;
+    depthwise_tile<Pixels, true>(row, first_pixel, begin, kLanes);
+  }
+}
+
+void depthwise_row(const DepthwiseRow& row) {
+  constexpr int kPixels = 4;
+  int p = 0;
+  for (; p + kPixels <= row.pixels; p += kPixels) {
+    depthwise_pixels<kPixels>(row, p);
+  }
+  for (; p < row.pixels; ++p) {
+    depthwise_pixels<1>(row, p);
+  }
+  apply_to_pixels(row.function, row.output, row.output_step, row.pixels, row.channels);
+}
+
+// --- pooling ---------------------------------------------------------------------------------
+
+template <class F>  // folds f over the window of each channel, then stores finish(result)
+SBCNN_INLINE void pool(const PoolPixel& a, float start, F f, float scale) {
+  const Packet factor = broadcast(scale);
+  for (int c = 0; c < a.channels; c += kLanes) {
+    const int n = a.channels - c < kLanes ? a.channels - c : kLanes;
+    Packet result = broadcast(start);
+    for (int i = 0; i < a.rows; ++i) {
+      const float* x = a.input + i * a.row_step + c;
+      for (int j = 0; j < a.columns; ++j, x += a.column_step) {
+        result = f(result, n == kLanes ? load(x) : load(x, n));
+      }
+    }
+    result = mul(result, factor);
+    if (n == kLanes) {
+      store(a.output + c, result);
+    } else {
+      store(a.output + c, result, n);
+    }
+  }
+}
+
+void max_pool(const PoolPixel& a) {
+  pool(
+      a, -__builtin_inff(), [](Packet best, Packet x) { return max(best, x); }, 1.0f);
+}
+
+void sum_pool(const PoolPixel& a, float scale) {
+  pool(
+      a, 0.0f, [](Packet sum, Packet x) { return add(sum, x); }, scale);
+}
+
+constexpr Routines kRoutines = {
+    kLanes,     {kTilePixels[0], kTilePixels[1], kTilePixels[2], kTilePixels[3], kTilePixels[4]},
+    conv_row,   depthwise_row,
+    max_pool,   sum_pool,
+    apply,      scale_shift,
+    add_arrays, mul_arrays};
+
+}  // namespace
+
+const Routines& routines() {
+  return kRoutines;
+}
+
+}  // namespace sbcnn::kernels::SBCNN_ISA

@@ -1,0 +1,107 @@
+// The seam between code that is compiled once and code that is compiled per instruction set.
+//
+// One binary holds the same source for several instruction sets. If two of these object files
+// both emitted, say, std::vector<float>::size(), the linker would keep one, maybe the AVX-512
+// one, and a machine without AVX-512 would die in innocent code. Hence: everything per-ISA lives
+// in the namespace of its ISA, includes nothing of ours but this header, and only plain numbers
+// and raw pointers cross over.
+//
+// Strides and steps count floats.
+#pragma once
+
+#include <cstddef>
+
+namespace sbcnn::kernels {
+
+// Element-wise functions. `clamp` (lower = alpha, upper = beta) is none, relu and clip in one.
+struct Function {
+  enum Kind : int { clamp, leaky_relu, sigmoid, hard_sigmoid, hard_swish };
+  Kind kind;
+  float alpha, beta;
+};
+
+// `pixels` neighbouring output pixels times one panel of output channels. A panel is up to four
+// vectors of output channels; its weights lie packed as [tap][vectors * lanes], taps in the order
+// (row of segments, segment, float of the segment). A segment is a run of input that is contiguous
+// in memory: a kernel row of whole pixels, or the channels of one pixel.
+struct ConvRow {
+  const float* input;  // first tap of the first pixel
+  std::ptrdiff_t input_step;
+  int segment_rows, segment_columns, segment_length;
+  std::ptrdiff_t segment_row_step, segment_column_step;
+
+  const float* weights;   // aligned to a vector
+  const float* bias;      // vectors * lanes, aligned
+  const float* residual;  // null if none
+  std::ptrdiff_t residual_step;
+  float* output;
+  std::ptrdiff_t output_step;
+
+  int pixels;
+  int vectors;
+  int tail;  // channels of the last vector, 1 ... lanes; nothing is written beyond them
+  Function function;
+};
+
+// Like ConvRow for a convolution where output channel c reads input channel c alone.
+// weights: [kernel_rows][kernel_columns][channels]; rows of weights may be skipped.
+struct DepthwiseRow {
+  const float* input;
+  std::ptrdiff_t input_step;
+  int kernel_rows, kernel_columns;
+  std::ptrdiff_t kernel_row_step, kernel_column_step;
+  const float* weights;
+  const float* bias;
+  const float* residual;
+  std::ptrdiff_t residual_step;
+  float* output;
+  std::ptrdiff_t output_step;
+  int pixels, channels;
+  Function function;
+};
+
+// A window of rows x columns pixels reduced to one, channel by channel.
+struct PoolPixel {
+  const float* input;
+  std::ptrdiff_t row_step, column_step;
+  int rows, columns;
+  float* output;
+  int channels;
+};
+
+struct Routines {
+  int lanes;
+  int tile_pixels[5];  // most pixels of a tile, by vectors; 0: no such tile
+
+  void (*conv_row)(const ConvRow&);
+  void (*depthwise_row)(const DepthwiseRow&);
+  void (*max_pool)(const PoolPixel&);               // -infinity where the window is empty
+  void (*sum_pool)(const PoolPixel&, float scale);  // scale * sum
+
+  // Element-wise over n floats; y may be x, a or b.
+  void (*apply)(const Function&, const float* x, float* y, std::size_t n);
+  void (*scale_shift)(const float* x, const float* scale, const float* shift, float* y,
+                      std::size_t n);
+  void (*add)(const float* a, const float* b, float* y, std::size_t n);
+  void (*mul)(const float* a, const float* b, float* y, std::size_t n);
+};
+
+namespace sse2 {
+const Routines& routines();
+}
+namespace avx2 {
+const Routines& routines();
+}
+namespace avx512 {
+const Routines& routines();
+}
+namespace neon {
+const Routines& routines();
+}
+
+// ContractViolation for an ISA that this binary has no code for. Whether the machine can run it
+// is the caller's question to available_isas().
+enum class Isa;
+const Routines& routines(Isa);
+
+}  // namespace sbcnn::kernels

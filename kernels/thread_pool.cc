@@ -1,0 +1,96 @@
+#include "kernels/thread_pool.h"
+
+#include "core/error.h"
+#include "kernels/flush_to_zero.h"
+
+namespace sbcnn::kernels {
+namespace {
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Waits until `value` is no longer `old`. Layers follow each other within microseconds, and a
+// sleeping thread needs tens of them to wake; beyond that the core is better left to others.
+std::uint32_t await_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
+  constexpr int kSpins = 2000;
+  for (int i = 0; i < kSpins; ++i) {
+    const std::uint32_t now = value.load(std::memory_order_acquire);
+    if (now != old) {
+      return now;
+    }
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+  return value.load(std::memory_order_acquire);
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  require(threads >= 1, "ThreadPool: wants at least one thread");
+  workers_.reserve(std::size_t(threads - 1));
+  try {
+    for (int i = 1; i < threads; ++i) {
+      workers_.emplace_back([this] { work(); });
+    }
+  } catch (...) {
+    stop();
+    throw;
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  stop();
+}
+
+void ThreadPool::stop() {
+  stopping_.store(true, std::memory_order_relaxed);
+  round_.fetch_add(1, std::memory_order_release);
+  round_.notify_all();
+  for (std::thread& worker : workers_) {
+    worker.join();
+  }
+}
+
+void ThreadPool::run(int tasks, Call call, const void* f) {
+  call_ = call;
+  f_ = f;
+  tasks_ = tasks;
+  next_.store(0, std::memory_order_relaxed);
+  active_.store(std::uint32_t(workers_.size()), std::memory_order_relaxed);
+  round_.fetch_add(1, std::memory_order_release);
+  round_.notify_all();
+  take_tasks();
+  while (const std::uint32_t left = active_.load(std::memory_order_acquire)) {
+    await_change(active_, left);
+  }
+}
+
+void ThreadPool::take_tasks() {
+  for (int i = next_.fetch_add(1, std::memory_order_relaxed); i < tasks_;
+       i = next_.fetch_add(1, std::memory_order_relaxed)) {
+    call_(f_, i);
+  }
+}
+
+void ThreadPool::work() {
+  const FlushToZero flush;
+  std::uint32_t round = 0;
+  while (true) {
+    round = await_change(round_, round);
+    if (stopping_.load(std::memory_order_relaxed)) {
+      return;
+    }
+    take_tasks();
+    if (active_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      active_.notify_all();
+    }
+  }
+}
+
+}  // namespace sbcnn::kernels

@@ -1,0 +1,56 @@
+// A few threads that split one loop among them.
+//
+// The caller is one of the threads: a pool of one starts none and costs nothing. Between loops the
+// others spin for some microseconds, then sleep. Which thread runs which task is left to chance, so
+// a task's result must not depend on it; then results are the same for any number of threads.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace sbcnn::kernels {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);  // the caller included; at least 1
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return int(workers_.size()) + 1; }
+
+  // Calls f(i) once for each 0 <= i < tasks and returns when all are done. f must not throw.
+  // One loop at a time; not from within a task.
+  template <class F>
+  void parallel_for(int tasks, const F& f) {
+    if (workers_.empty() || tasks <= 1) {
+      for (int i = 0; i < tasks; ++i) {
+        f(i);
+      }
+      return;
+    }
+    run(
+        tasks, [](const void* g, int i) { (*static_cast<const F*>(g))(i); }, &f);
+  }
+
+ private:
+  using Call = void (*)(const void* f, int i);
+
+  void run(int tasks, Call, const void* f);
+  void take_tasks();
+  void work();
+  void stop();
+
+  std::vector<std::thread> workers_;
+  Call call_ = nullptr;  // the loop in progress; written before round_ tells of it
+  const void* f_ = nullptr;
+  int tasks_ = 0;
+  alignas(64) std::atomic<int> next_{0};              // task to hand out
+  alignas(64) std::atomic<std::uint32_t> round_{0};   // counts loops
+  alignas(64) std::atomic<std::uint32_t> active_{0};  // workers that have not left the loop
+  std::atomic<bool> stopping_{false};
+};
+
+}  // namespace sbcnn::kernels
