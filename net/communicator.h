@@ -96,7 +96,7 @@ class Communicator {
   void post(int peer, const Tag&, std::span<const std::byte>);
   std::optional<Message> take(int source, const Tag&);
   bool has_mail(int source, const Tag& tag) const { return mailbox_.contains({source, tag}); }
-  // Moves one message into the mailbox; false at the deadline.
+  // Moves one message into the mailbox; false at the deadline, and when somebody has left.
   bool pump(Deadline, const Place&);
   // The same on behalf of somebody who waits, since `begin`, for the `missing` peers: throws at
   // the deadline, and when one of them has left.

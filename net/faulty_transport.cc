@@ -72,7 +72,7 @@ class FaultyTransport final : public Transport {
         return message;
       }
       const Deadline now = Clock::now();
-      if (now >= deadline) {
+      if (now >= deadline || leavers() > std::exchange(known_leavers_, leavers())) {
         return std::nullopt;
       }
       // A floor keeps a due time that has just passed from becoming a busy loop.
@@ -132,6 +132,14 @@ class FaultyTransport final : public Transport {
     return message;
   }
 
+  int leavers() const {
+    int count = 0;
+    for (int peer = 0; peer < size_; ++peer) {
+      count += peer != rank_ && has_left(peer) ? 1 : 0;
+    }
+    return count;
+  }
+
   Deadline next_due() const {
     Deadline next = Deadline::max();
     for (const auto& stream : streams_) {
@@ -145,6 +153,7 @@ class FaultyTransport final : public Transport {
   std::mt19937_64 random_;
   int rank_, size_;
   std::vector<std::deque<Late>> streams_;  // by sender
+  int known_leavers_ = 0;
   int sent_ = 0, received_ = 0, handled_ = 0;
 };
 

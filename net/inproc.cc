@@ -67,7 +67,9 @@ class InprocTransport final : public Transport {
         if (item->event == Event::message) {
           return std::move(item->message);
         }
-        note(*item);
+        if (note(*item)) {
+          return std::nullopt;
+        }
       } else if (watch_ && Clock::now() >= next_watch_) {
         next_watch_ = Clock::now() + kWatchInterval;
         watch_();
@@ -100,16 +102,20 @@ class InprocTransport final : public Transport {
     return item;
   }
 
-  void note(const Item& item) {
+  // True if a peer has left, false if something is wrong.
+  bool note(const Item& item) {
     const int source = item.message.source;
     if (item.event == Event::goodbye) {
       left_[std::size_t(source)] = true;
-    } else if (item.event == Event::abort) {
+      return true;
+    }
+    if (item.event == Event::abort) {
       cause_ = item.reason;
       failure_ = abort_error(cause_, peer_name(source));
     } else {
       failure_ = lost_error(peer_name(source));
     }
+    return false;
   }
 
   void push(int peer, Item item) {

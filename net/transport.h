@@ -68,7 +68,7 @@ class Transport {
   // `peer` is another rank. What is sent to a peer that has left is dropped.
   virtual void send(int peer, const Tag&, std::span<const std::byte> body) = 0;
   // The next message from anybody; nullopt when there is none at the deadline, which may lie in
-  // the past. Throws Error(peer_lost).
+  // the past, and before that when a peer has just left. Throws Error(peer_lost).
   virtual std::optional<Message> receive(Deadline) = 0;
 
   virtual bool has_left(int peer) const noexcept = 0;

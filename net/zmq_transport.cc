@@ -125,6 +125,7 @@ class ZmqTransport final : public Transport {
   std::vector<zmq::pollitem_t> items_;
   std::optional<Error> failure_;
   std::string cause_;  // what the first abort of a peer said
+  bool news_ = false;  // a peer has left since receive() returned
   std::uint64_t dropped_ = 0;
   Watch watch_;
   Deadline next_watch_{};
@@ -238,7 +239,8 @@ std::optional<Message> ZmqTransport::receive(Deadline deadline) {
     if (failure_) {
       throw *failure_;
     }
-    if (auto message = take()) {
+    auto message = take();
+    if (message || std::exchange(news_, false)) {
       return message;
     }
     if (watch_ && Clock::now() >= next_watch_) {
@@ -291,6 +293,7 @@ std::optional<Header> ZmqTransport::accept(const zmq::message_t& frame) const {
 void ZmqTransport::note_farewell(const Header& header, std::span<const std::byte> payload) {
   const int peer = int(header.source);
   links_[header.source].state = Link::State::left;
+  news_ = header.kind == FrameKind::goodbye;
   if (header.kind == FrameKind::abort) {
     payload = payload.first(std::min(payload.size(), kLongestReason));
     cause_.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
