@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 
+#include "core/error.h"
+#include "kernels/fast.h"
 #include "kernels/reference.h"
 
 namespace sbcnn::apps {
@@ -37,10 +40,31 @@ std::size_t peak_memory_of_self() {
   return 0;
 }
 
+std::filesystem::path worker_binary(const std::filesystem::path& wanted) {
+  namespace fs = std::filesystem;
+  if (!wanted.empty()) {
+    return fs::absolute(wanted);
+  }
+  std::error_code ignored;
+  const fs::path self = fs::read_symlink("/proc/self/exe", ignored);
+  if (self.filename() == "sbcnn") {
+    return self;
+  }
+  const char* const path = std::getenv("PATH");
+  std::istringstream folders(path == nullptr ? "" : path);
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const fs::path candidate = fs::path(folder) / "sbcnn";
+    if (access(candidate.c_str(), X_OK) == 0) {
+      return candidate;
+    }
+  }
+  throw Error(Error::Code::usage,
+              "no sbcnn in PATH to run the other ranks: install it, or set SessionOptions::binary");
+}
+
 std::unique_ptr<KernelFactory> make_factory(int threads, bool reference) {
-  (void)threads;
-  (void)reference;
-  return kernels::make_reference_kernels();
+  return reference ? kernels::make_reference_kernels()
+                   : kernels::make_kernels({.threads = threads});
 }
 
 }  // namespace sbcnn::apps

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -14,6 +15,10 @@ std::string host_name();
 
 int default_threads(int slots);     // cores for each of this board's ranks
 std::size_t peak_memory_of_self();  // bytes resident at most, of this process
+
+// The program that workers on this board run; see SessionOptions::binary. Throws Error(usage) if
+// none is found.
+std::filesystem::path worker_binary(const std::filesystem::path& wanted);
 
 std::unique_ptr<KernelFactory> make_factory(int threads, bool reference);
 

@@ -100,6 +100,7 @@ class Session::Impl final : private Feed {
     } catch (const Error& e) {
       rethrow_better(e);
     }
+    model_ = skeleton_of(model_);  // every rank has its slice now
     thread_ = std::thread([this] { run(); });
   }
 
@@ -200,8 +201,7 @@ class Session::Impl final : private Feed {
     for (int r = 0; r < plan_.world; ++r) {
       const RankCost cost = cost_of(model_, plan_, make_program(model_, plan_, r));
       const RankHost& at = ranks_[std::size_t(r)];
-      boards_.push_back({r, r == 0 || at.local ? apps::host_name() : at.host.name, at.weight,
-                         threads_of(r), cost.weight_bytes, 0});
+      boards_.push_back({r, at.host.name, at.weight, threads_of(r), cost.weight_bytes, 0});
       bytes_per_frame_ += cost.bytes_sent;
     }
   }
@@ -243,6 +243,7 @@ class Session::Impl final : private Feed {
     launch.rsh = options_.rsh;
     launch.hostfile = options_.hostfile.string();
     launch.connect_timeout = options_.connect_timeout;
+    launch.binary = apps::worker_binary(options_.binary);
     launcher_ = std::make_unique<Launcher>(workers, launch);
     comm_ = std::make_unique<net::Communicator>(
         meeting.accept(Clock::now() + options_.connect_timeout, [this] { watch(); }));
@@ -417,7 +418,7 @@ class Session::Impl final : private Feed {
     }
   }
 
-  const Model model_;
+  Model model_;
   const SessionOptions options_;
   const std::vector<RankHost> ranks_;
   Plan plan_;
@@ -451,6 +452,9 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
+const Model& Session::model() const {
+  return impl_->model();
+}
 const Shape& Session::input_shape() const {
   return impl_->model().shape(0);
 }

@@ -34,6 +34,9 @@ struct SessionOptions {
   int in_flight = 2;  // frames under way at once
   int threads = 0;    // compute threads of each rank; 0: the board's cores, shared by its ranks
   std::string rsh = "ssh";
+  // The `sbcnn` that workers run. Empty: the running program if it is sbcnn, else the first in
+  // PATH.
+  std::filesystem::path binary = {};
   std::chrono::milliseconds connect_timeout{10'000};  // for all boards together
   std::chrono::milliseconds step_timeout{30'000};     // how long one exchange may take
   bool reference_kernels = false;                     // plain and slow, for comparison
@@ -65,6 +68,7 @@ class Session {
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
 
+  const Model& model() const;  // its structure, labels and preprocessing; no weights
   const Shape& input_shape() const;
   const Shape& output_shape() const;
   const Plan& plan() const;

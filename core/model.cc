@@ -93,4 +93,15 @@ std::size_t weight_bytes(const Model& model) {
   return floats * sizeof(float);
 }
 
+Model skeleton_of(const Model& model) {
+  Model skeleton(model.shape(model.input()));
+  for (const Node& node : model.nodes()) {
+    skeleton.add(node.name, node.layer, node.inputs);
+  }
+  skeleton.name = model.name;
+  skeleton.preprocess = model.preprocess;
+  skeleton.labels = model.labels;
+  return skeleton;
+}
+
 }  // namespace sbcnn

@@ -79,6 +79,9 @@ class Model {
 std::size_t mac_count(const Model&);
 std::size_t weight_bytes(const Model&);
 
+// The same model without weights: what a board needs to plan.
+Model skeleton_of(const Model&);
+
 // Same function, fewer nodes: folds ScaleShift into the convolution before it, and an element-
 // wise activation and a residual Add into it too, where nobody else reads the values between.
 Model fuse(const Model&);
