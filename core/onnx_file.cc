@@ -238,7 +238,8 @@ void read_input(const ::onnx::ValueInfoProto& info, Graph& out) {
     unsupported(what + " is not a tensor of known shape");
   }
   const auto& tensor = info.type().tensor_type();
-  constexpr int real[] = {TensorProto::FLOAT, TensorProto::FLOAT16, TensorProto::DOUBLE};
+  constexpr int real[] = {TensorProto::FLOAT, TensorProto::FLOAT16, TensorProto::BFLOAT16,
+                          TensorProto::DOUBLE};
   if (std::ranges::find(real, tensor.elem_type()) == std::end(real)) {
     unsupported(what + " is not of a floating-point type; sbcnn feeds floats");
   }

@@ -164,7 +164,10 @@ Model Importer::run() {
   if (const auto ordered = standard(printable(graph_.output), *wire)) {
     return pruned(std::move(model_), ordered->value);
   }
-  if (!is_plain(wire->layout, model_.shape(wire->value))) {
+  // A network of N x H x W x C throughout; frames of ours have no order of axes.
+  const Shape& shape = model_.shape(wire->value);
+  const std::int64_t batch = extent(wire->layout.empty() ? Dimension{} : wire->layout[0]);
+  if (wire->layout != nhwc_layout(shape, batch)) {
     throw Error(Error::Code::unsupported, name + " has its axes in an order that no layer gives");
   }
   return pruned(std::move(model_), wire->value);
