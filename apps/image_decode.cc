@@ -63,6 +63,9 @@ Image decode_jpeg(Bytes file, const std::string& origin) {
   check_jpeg(jpeg.get(),
              tjDecompressHeader3(jpeg.get(), data, size, &width, &height, &subsampling, &colours),
              origin);
+  if (width < 1 || height < 1) {  // libjpeg takes tables alone for a whole file
+    fail(origin, "damaged JPEG: it ends before the picture begins");
+  }
   if (colours == TJCS_CMYK || colours == TJCS_YCCK) {
     fail(origin, "a CMYK JPEG: convert it to RGB");
   }

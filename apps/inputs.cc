@@ -41,7 +41,7 @@ std::vector<std::string> images_below(const std::string& folder) {
     throw Error(Error::Code::io, folder + ": cannot list the folder: " + error.message());
   }
   if (found.empty()) {
-    throw Error(Error::Code::usage, folder + ": no images below this folder (jpg, png, ppm, pgm)");
+    throw Error(Error::Code::io, folder + ": no images below this folder (jpg, png, ppm, pgm)");
   }
   std::sort(found.begin(), found.end());
   return found;

@@ -208,7 +208,7 @@ NpyFrames::NpyFrames(const std::filesystem::path& path, const Shape& shape)
   const NpyHeader header = parse_npy_header(begin, std::size_t(size), name_);
   const std::optional<std::size_t> count = frames_in(header.sizes, shape);
   if (!count) {
-    throw Error(Error::Code::usage,
+    throw Error(Error::Code::format,
                 name_ + ": has shape " + to_text(header.sizes) + ", the network wants N x " +
                     to_text({std::size_t(shape.channels), std::size_t(shape.height),
                              std::size_t(shape.width)}));

@@ -29,7 +29,7 @@ NpyHeader parse_npy_header(std::span<const std::byte> begin, std::size_t file_si
 // order frames are read one by one; in Fortran order the whole file lies in memory.
 class NpyFrames {
  public:
-  // Throws Error(usage), naming both shapes, if the file does not hold frames of `shape`.
+  // Throws Error(format), naming both shapes, if the file does not hold frames of `shape`.
   NpyFrames(const std::filesystem::path&, const Shape& shape);
   std::size_t count() const { return count_; }
   std::optional<Tensor> next();  // nothing after the last
