@@ -157,7 +157,7 @@ int run(const RunArguments& a) {
     throw Error(Error::Code::format,
                 "none of the " + std::to_string(facts.failures.size()) + " files could be read");
   }
-  return 0;
+  return facts.failures.empty() ? 0 : 1;
 }
 
 }  // namespace
