@@ -83,7 +83,8 @@ std::size_t weight_bytes(const Model&);
 Model skeleton_of(const Model&);
 
 // Same function, fewer nodes: folds ScaleShift into the convolution before it, and an element-
-// wise activation and a residual Add into it too, where nobody else reads the values between.
+// wise activation and a residual Add into it too, where nobody else reads the values between,
+// and a Pad of zeros into the convolution behind it.
 Model fuse(const Model&);
 
 }  // namespace sbcnn
