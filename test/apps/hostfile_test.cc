@@ -109,9 +109,11 @@ TEST_CASE("hostfile: bad lines are refused with file, line, reason and text") {
       {"fe80::1", "an IPv6 address wants brackets: [fe80::1]"},
       {"[pi1]", "bad IPv6 address 'pi1'"},
   }};
-  for (const auto& [line, reason] : bad) {
+  for (const auto& entry : bad) {
+    const char* line = entry.first;
+    const char* reason = entry.second;
     CAPTURE(line);
-    const std::string error = error_of([&, text = line] { parse(std::string("good\n") + text); });
+    const std::string error = error_of([&] { parse(std::string("good\n") + line); });
     CAPTURE(error);
     CHECK(has(error, "hosts:2: "));
     CHECK(has(error, reason));
