@@ -57,6 +57,10 @@ std::string random_token() {
   return token;
 }
 
+std::string seconds(std::chrono::milliseconds t) {
+  return std::to_string(double(t.count()) / 1e3);
+}
+
 void check(const SessionOptions& o) {
   const auto want = [](bool ok, const char* what) {
     if (!ok) {
@@ -219,11 +223,21 @@ class Session::Impl final : private Feed {
     return said > 0 ? said : options_.threads;
   }
 
+  // The address under which boards reach this one. A name that only ssh knows (an alias in its
+  // configuration) has no route of its own: then the default route's, and ssh has the last word.
+  static std::string address_towards(const std::string& host) {
+    try {
+      return net::local_address_towards(host);
+    } catch (const Error&) {
+      return net::local_address_towards("192.0.2.1");  // TEST-NET; nothing is sent
+    }
+  }
+
   void connect() {
     const auto remote = std::ranges::find_if(ranks_.begin() + 1, ranks_.end(),
                                              [](const RankHost& r) { return !r.local; });
     const std::string address =
-        remote == ranks_.end() ? "127.0.0.1" : net::local_address_towards(remote->host.name);
+        remote == ranks_.end() ? "127.0.0.1" : address_towards(remote->host.name);
     net::RendezvousOptions meeting_options;
     meeting_options.size = plan_.world;
     meeting_options.bind = remote == ranks_.end() ? address : "*";
@@ -235,7 +249,10 @@ class Session::Impl final : private Feed {
     net::Rendezvous meeting(meeting_options);
     std::vector<apps::WorkerSpec> workers;
     for (int r = 1; r < plan_.world; ++r) {
-      workers.push_back({r, ranks_[std::size_t(r)], meeting.endpoint(address), {}});
+      workers.push_back({r,
+                         ranks_[std::size_t(r)],
+                         meeting.endpoint(address),
+                         {"--connect-timeout", seconds(options_.connect_timeout)}});
     }
     apps::LauncherOptions launch;
     launch.world = plan_.world;

@@ -74,14 +74,16 @@ std::optional<std::vector<int>> cut_into_blocks(const Channels& held, int block)
 
 std::vector<int> apportion(int units, const std::vector<int>& weights) {
   std::vector<int> share(weights.size(), 0);
+  // Whether rank a would be done with one unit more before rank b would; at a tie, who has less.
+  const auto sooner = [&](std::size_t a, std::size_t b) {
+    const std::int64_t left = std::int64_t{share[a] + 1} * weights[b];
+    const std::int64_t right = std::int64_t{share[b] + 1} * weights[a];
+    return left < right || (left == right && share[a] < share[b]);
+  };
   for (int u = 0; u < units; ++u) {
     std::size_t best = weights.size();
     for (std::size_t r = 0; r < weights.size(); ++r) {
-      if (weights[r] <= 0) {
-        continue;
-      }
-      if (best == weights.size() ||
-          std::int64_t{share[r] + 1} * weights[best] < std::int64_t{share[best] + 1} * weights[r]) {
+      if (weights[r] > 0 && (best == weights.size() || sooner(r, best))) {
         best = r;
       }
     }

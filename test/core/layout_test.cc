@@ -80,6 +80,7 @@ TEST_CASE("whole groups are recognised whatever their inner order") {
 TEST_CASE("units are shared out so that the slowest rank ends first") {
   CHECK(apportion(4, {1, 1, 1}) == std::vector<int>{2, 1, 1});
   CHECK(apportion(4, {2, 1, 1}) == std::vector<int>{2, 1, 1});
+  CHECK(apportion(4, {2, 2, 1}) == std::vector<int>{2, 1, 1});  // as fast as 2, 2, 0
   CHECK(apportion(4, {1, 3}) == std::vector<int>{1, 3});
   CHECK(apportion(4, {1, 1, 1, 1, 1}) == std::vector<int>{1, 1, 1, 1, 0});
   CHECK(apportion(8, {0, 1000, 1500}) == std::vector<int>{0, 3, 5});
