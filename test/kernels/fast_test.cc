@@ -373,6 +373,15 @@ TEST_CASE("fast MaxPool and AveragePool") {
   }
 }
 
+TEST_CASE("fast pooling: windows that see nothing but padding") {
+  Numbers numbers(21);
+  const Window w{{1, 1}, {1, 1}, {1, 1}, {1, 2, 0, 1}, false};
+  for (const Layer& layer :
+       {Layer{MaxPool{w}}, Layer{AveragePool{w, false}}, Layer{AveragePool{w, true}}}) {
+    compare({layer, {{2, 3, 19}}, {3, 6, 19}, {}}, {}, 0, numbers);
+  }
+}
+
 TEST_CASE("fast GlobalAveragePool") {
   Numbers numbers(15);
   for (const Extent size : kSizes) {
