@@ -1,7 +1,5 @@
 #include "net/communicator.h"
 
-#include <algorithm>
-
 namespace sbcnn::net {
 namespace {
 
@@ -72,12 +70,21 @@ std::optional<Message> Communicator::take(int source, const Tag& tag) {
   return message;
 }
 
-bool Communicator::pump(Deadline deadline, const Place& place) {
+std::string Communicator::names(const std::vector<int>& ranks) const {
+  std::string text;
+  for (const int rank : ranks) {
+    text += (text.empty() ? "" : ", ") + peer_name(rank);
+  }
+  return text;
+}
+
+bool Communicator::pump(Deadline deadline, const Wait& wait) {
   std::optional<Message> message;
   try {
     message = transport_->receive(deadline);
   } catch (const Error& e) {
-    fail({e.code(), std::string(e.what()) + " (in the " + place.text() + ")"});
+    fail({e.code(), std::string(e.what()) + "; " + peer_name(rank()) + " was waiting for " +
+                        names(wait.missing) + " in the " + wait.place()});
   } catch (const std::exception& e) {
     failure_ = std::current_exception();
     reason_ = peer_name(rank()) + " gave up: " + e.what();
@@ -97,28 +104,24 @@ bool Communicator::pump(Deadline deadline, const Place& place) {
 }
 
 // A goodbye is the last that comes from a peer: what is not here by then will not come.
-void Communicator::check_leavers(const std::vector<int>& missing, const Place& place) {
-  for (const int peer : missing) {
+void Communicator::check_leavers(const Wait& wait) {
+  for (const int peer : wait.missing) {
     if (transport_->has_left(peer)) {
       fail({Error::Code::peer_lost, peer_name(peer) + " has ended, but its part of the " +
-                                        place.text() + " is missing: see its own output"});
+                                        wait.place() + " is missing: see its own output"});
     }
   }
 }
 
-void Communicator::await(const std::vector<int>& missing, Deadline begin, Deadline deadline,
-                         const Place& place) {
-  check_leavers(missing, place);
-  if (pump(deadline, place) || Clock::now() < deadline) {
+void Communicator::await(const Wait& wait, Deadline begin, Deadline deadline) {
+  check_leavers(wait);
+  if (pump(deadline, wait) || Clock::now() < deadline) {
     return;  // a message, or somebody has left
   }
-  std::string names;
-  for (const int peer : missing) {
-    names += (names.empty() ? "" : ", ") + peer_name(peer);
-  }
   const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
-  fail({Error::Code::timeout, names + " sent nothing to " + peer_name(rank()) + " for " +
-                                  std::to_string(waited.count()) + " ms, in the " + place.text() +
+  fail({Error::Code::timeout, names(wait.missing) + " sent nothing to " + peer_name(rank()) +
+                                  " for " + std::to_string(waited.count()) + " ms, in the " +
+                                  wait.place() +
                                   ": is it stopped, overloaded or off the network?"});
 }
 
@@ -129,7 +132,7 @@ Message Communicator::recv(int peer, const Tag& tag, Deadline deadline) {
     if (auto message = take(peer, tag)) {
       return std::move(*message);
     }
-    await({peer}, begin, deadline, {"recv", tag});
+    await({"recv", tag, {peer}}, begin, deadline);
   }
 }
 

@@ -97,11 +97,11 @@ class Communicator {
   std::optional<Message> take(int source, const Tag&);
   bool has_mail(int source, const Tag& tag) const { return mailbox_.contains({source, tag}); }
   // Moves one message into the mailbox; false at the deadline, and when somebody has left.
-  bool pump(Deadline, const Place&);
-  // The same on behalf of somebody who waits, since `begin`, for the `missing` peers: throws at
-  // the deadline, and when one of them has left.
-  void await(const std::vector<int>& missing, Deadline begin, Deadline, const Place&);
-  void check_leavers(const std::vector<int>& missing, const Place&);
+  bool pump(Deadline, const Wait&);
+  // The same for somebody who waits since `begin`: throws at the deadline.
+  void await(const Wait&, Deadline begin, Deadline);
+  void check_leavers(const Wait&);
+  std::string names(const std::vector<int>& ranks) const;
 
   std::unique_ptr<Transport> transport_;
   std::map<std::pair<int, Tag>, Message> mailbox_;

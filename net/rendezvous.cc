@@ -14,6 +14,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr auto kCheckInterval = milliseconds(100);
+constexpr auto kLateGuests = milliseconds(500);
 constexpr int kLingerMilliseconds = 1000;
 constexpr std::int64_t kLargestHello = 16 * 1024;
 constexpr std::int64_t kLargestAnswer = 8 * 1024 * 1024;  // kLargestWorld addresses and names
@@ -92,8 +93,11 @@ class Rendezvous::Impl {
     Peer peer;
   };
 
+  // A Hello that knows our token, and the identity of its socket; nullopt after a moment.
+  std::optional<std::pair<std::string, Hello>> next_hello(Deadline);
   void await_guests(Deadline, const Check&);
   void admit(std::string identity, Hello);
+  bool complete() const;
   std::string objection(const Hello&) const;
   std::string name(int rank, const std::string& host) const;
   void answer(const std::string& identity, const Handshake&);
@@ -149,28 +153,36 @@ std::unique_ptr<Transport> Rendezvous::Impl::accept(Deadline deadline, const Che
 }
 
 void Rendezvous::Impl::await_guests(Deadline deadline, const Check& check) {
-  const auto missing = [&] {
-    return std::any_of(guests_.begin() + 1, guests_.end(), [](const auto& g) { return !g; });
-  };
-  while (missing()) {
+  while (!complete()) {
     if (check) {
       check();
     }
     if (Clock::now() >= deadline) {
       throw_missing();
     }
-    const auto parts = next_message(router_, deadline);
-    if (parts.empty()) {
-      continue;
+    if (auto hello = next_hello(deadline)) {
+      admit(std::move(hello->first), std::move(hello->second));
     }
-    auto message = parts.size() == 2 ? decode_handshake(bytes_of(parts[1])) : std::nullopt;
-    auto* const hello = message ? std::get_if<Hello>(&*message) : nullptr;
-    if (hello == nullptr || !equal_secrets(options_.token, hello->token)) {
-      ++ignored_;
-      continue;
-    }
-    admit(parts[0].to_string(), std::move(*hello));
   }
+}
+
+std::optional<std::pair<std::string, Hello>> Rendezvous::Impl::next_hello(Deadline deadline) {
+  const auto parts = next_message(router_, deadline);
+  if (parts.empty()) {
+    return std::nullopt;
+  }
+  auto message = parts.size() == 2 ? decode_handshake(bytes_of(parts[1])) : std::nullopt;
+  auto* const hello = message ? std::get_if<Hello>(&*message) : nullptr;
+  if (hello == nullptr || !equal_secrets(options_.token, hello->token)) {
+    ++ignored_;
+    return std::nullopt;
+  }
+  return std::pair(parts[0].to_string(), std::move(*hello));
+}
+
+bool Rendezvous::Impl::complete() const {
+  return std::all_of(guests_.begin() + 1, guests_.end(),
+                     [](const auto& guest) { return guest.has_value(); });
 }
 
 void Rendezvous::Impl::admit(std::string identity, Hello hello) {
@@ -226,10 +238,20 @@ void Rendezvous::Impl::answer(const std::string& identity, const Handshake& hand
   }
 }
 
+// Tells the reason to everybody who is here, and to whoever comes a moment later.
 void Rendezvous::Impl::refuse_all(const std::string& reason) {
+  std::size_t told = 0;
   for (const auto& guest : guests_) {
     if (guest) {
       answer(guest->identity, Refusal{reason});
+      ++told;
+    }
+  }
+  const Deadline deadline = Clock::now() + kLateGuests;
+  while (told + 1 < guests_.size() && Clock::now() < deadline) {
+    if (const auto hello = next_hello(deadline)) {
+      answer(hello->first, Refusal{reason});
+      ++told;
     }
   }
 }

@@ -31,12 +31,12 @@ using Check = std::function<void()>;
 
 struct RendezvousOptions {
   int size = 1;
-  std::string bind = "*";  // interface, by address; "*": all
-  int port = 0;            // 0: a free one
-  std::string token;       // at most kLongestText bytes
-  std::string version;     // of the software; for messages
+  std::string bind = "*";    // interface, by address; "*": all
+  int port = 0;              // 0: a free one
+  std::string token = {};    // at most kLongestText bytes
+  std::string version = {};  // of the software; for messages
   std::uint32_t protocol = kProtocolVersion;
-  std::vector<std::string> hosts;  // names of the boards by rank, for messages; may be empty
+  std::vector<std::string> hosts = {};  // names of the boards by rank, for messages; may be empty
   ZmqOptions transport = {};
 };
 
@@ -64,11 +64,11 @@ class Rendezvous {
 };
 
 struct JoinOptions {
-  std::string root;  // what Rendezvous::endpoint gave
+  std::string root = {};  // what Rendezvous::endpoint gave
   int rank = 1, size = 2;
-  std::string token;
-  std::string host;     // the name of this board, for messages
-  std::string version;  // of the software; for messages
+  std::string token = {};
+  std::string host = {};     // the name of this board, for messages
+  std::string version = {};  // of the software; for messages
   std::uint32_t protocol = kProtocolVersion;
   ZmqOptions transport = {};
 };

@@ -33,8 +33,9 @@ void Request::begin_round() {
 bool Request::test() {
   comm_->check();
   while (!progress()) {
-    if (!comm_->pump(Clock::now(), place())) {
-      comm_->check_leavers(missing(), place());
+    const Wait wait = state();
+    if (!comm_->pump(Clock::now(), wait)) {
+      comm_->check_leavers(wait);
       return false;
     }
   }
@@ -45,7 +46,7 @@ void Request::wait(Deadline deadline) {
   comm_->check();
   const Deadline begin = Clock::now();
   while (!progress()) {
-    comm_->await(missing(), begin, deadline, place());
+    comm_->await(state(), begin, deadline);
   }
 }
 
@@ -82,7 +83,7 @@ bool Request::deliver(std::size_t receive) {
     comm_->fail({Error::Code::protocol, comm_->peer_name(b.peer) + " sent " +
                                             std::to_string(message->body.size()) + " bytes where " +
                                             std::to_string(b.count * out_.element) +
-                                            " were expected, in the " + place().text() +
+                                            " were expected, in the " + state().place() +
                                             ": do both run the same version?"});
   }
   fold(receive, message->body);
@@ -126,7 +127,7 @@ std::vector<int> Request::missing() const {
   return peers;
 }
 
-std::string Place::text() const {
+std::string Wait::place() const {
   std::string text(verb);
   switch (tag.context) {
     case Context::automatic:

@@ -41,11 +41,12 @@ struct ReceiveBuffer {
   std::size_t element = 1;
 };
 
-// Where in the program a rank waits, for errors.
-struct Place {
+// Where in the program a rank waits, and for whom; for errors.
+struct Wait {
   std::string_view verb;
   Tag tag;
-  std::string text() const;  // "allgatherv of frame 3, step 5"
+  std::vector<int> missing;   // peers
+  std::string place() const;  // "allgatherv of frame 3, step 5"
 };
 
 class Communicator;
@@ -70,7 +71,7 @@ class [[nodiscard]] Request {
   void fold(std::size_t receive, std::span<const std::byte> body);
   const Segment* own_segment() const;  // of the round's sends; null: nothing to itself
   std::vector<int> missing() const;
-  Place place() const { return {schedule_.verb, tag_}; }
+  Wait state() const { return {schedule_.verb, tag_, missing()}; }
 
   Communicator* comm_;
   Tag tag_;

@@ -23,7 +23,7 @@ namespace sbcnn::net {
 
 struct ZmqOptions {
   // A silent peer is lost after interval + timeout + grace at the latest.
-  std::chrono::milliseconds heartbeat_interval{1000};
+  std::chrono::milliseconds heartbeat_interval{500};
   std::chrono::milliseconds heartbeat_timeout{2500};
   std::chrono::milliseconds farewell_grace{1000};
   std::chrono::milliseconds linger{2000};  // of close() and abort()

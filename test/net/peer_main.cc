@@ -1,0 +1,46 @@
+// A rank that tests stop and kill: net_peer ROOT RANK SIZE.
+#include <sys/prctl.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+#include "net/rendezvous.h"
+#include "peer_process.h"
+
+using namespace sbcnn;
+using namespace sbcnn::net;
+
+namespace {
+
+// Answers every barrier until rank 0 ends; once, computes for as long as it is asked to.
+void serve(const std::string& root, int rank, int size) {
+  const Deadline deadline = Clock::now() + std::chrono::seconds(30);
+  const JoinOptions options{.root = root, .rank = rank, .size = size, .token = test::kPeerToken};
+  Communicator comm(join(options, deadline));
+  std::vector<float> milliseconds(1);
+  Request request = comm.irecv(0, test::kPeerRequest, milliseconds);
+  for (bool asked = false; true;) {
+    comm.barrier(Deadline::max());
+    if (!asked && request.test()) {
+      asked = true;
+      const Deadline end = Clock::now() + std::chrono::milliseconds(int(milliseconds[0]));
+      while (Clock::now() < end) {
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  try {
+    if (argc == 4) {
+      serve(argv[1], std::atoi(argv[2]), std::atoi(argv[3]));
+    }
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "net_peer: %s\n", e.what());
+  }
+  return 1;
+}
