@@ -1,5 +1,6 @@
 #include "apps/board.h"
 
+#include <malloc.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -38,6 +39,10 @@ std::size_t peak_memory_of_self() {
     }
   }
   return 0;
+}
+
+void return_memory_early() {
+  mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
 }
 
 std::filesystem::path worker_binary(const std::filesystem::path& wanted) {

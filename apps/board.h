@@ -15,6 +15,9 @@ std::string host_name();
 
 int default_threads(int slots);     // cores for each of this board's ranks
 std::size_t peak_memory_of_self();  // bytes resident at most, of this process
+// Makes the allocator give large blocks back to the system as soon as they are freed, instead
+// of learning to keep them: a board has little memory, and weights come and go in large blocks.
+void return_memory_early();
 
 // The program that workers on this board run; see SessionOptions::binary. Throws Error(usage) if
 // none is found.

@@ -9,7 +9,7 @@
 namespace sbcnn::apps {
 namespace {
 
-constexpr std::size_t kPiece = std::size_t{1} << 18;  // floats in one message: 1 MiB
+constexpr std::size_t kPiece = std::size_t{1} << 16;  // floats in one message: 256 KiB
 constexpr std::uint32_t kWindow = 8;                  // pieces under way to one worker
 constexpr std::uint32_t kJob = 0, kReady = 1, kReport = 2, kPieces = 3, kAcknowledgements = 4;
 

@@ -22,6 +22,7 @@ int fail(int status, const std::string& what) {
 
 int main(int argc, char** argv) {
   using namespace sbcnn;
+  apps::return_memory_early();
   CLI::App app{"Runs one convolutional network over several boards.", "sbcnn"};
   app.footer(
       "Examples:\n"

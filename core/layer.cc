@@ -97,6 +97,8 @@ struct OutputShape {
              " input and " + std::to_string(l.outputs) + " output channels");
     }
     const Shape out = slide(in(), l.kernel, l.stride, l.dilation, l.pads, false, l.outputs);
+    // Weights are counted like a value: width and height of a kernel times its channels.
+    checked(std::int64_t{l.kernel.height} * l.kernel.width, l.outputs, in().channels / l.groups);
     if (inputs.size() == 2 && inputs[1] != out) {
       misfit("residual " + text(inputs[1]) + " does not fit the result " + text(out));
     }
@@ -107,6 +109,7 @@ struct OutputShape {
     if (in().height != 1 || in().width != 1) {
       misfit("a fully connected layer wants 1x1 maps, not " + text(in()) + "; flatten first");
     }
+    checked(1, in().channels, l.outputs);  // its weights
     return checked(1, 1, l.outputs);
   }
   Shape operator()(const MaxPool& l) const { return pooled(l.window); }

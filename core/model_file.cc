@@ -38,7 +38,7 @@ BlobTable table_of(const Model& model) {
 
 // The blob at `place` in what follows the header, checked against what is there.
 Blob blob_at(const BlobPlace& place, std::span<const std::byte> data,
-             const std::shared_ptr<const void>& owner) {
+             const std::shared_ptr<const void>& owner, bool mapped) {
   if (place.count == 0) {
     return {};
   }
@@ -47,7 +47,7 @@ Blob blob_at(const BlobPlace& place, std::span<const std::byte> data,
     throw Error(Error::Code::format, "weights lie outside of the file; it is damaged or cut short");
   }
   const auto* first = reinterpret_cast<const float*>(data.data() + place.offset);
-  return {{first, place.count}, owner};
+  return {{first, place.count}, owner, mapped};
 }
 
 void check_has_weights(const Model& model) {
@@ -66,7 +66,7 @@ Model naming(const std::string& origin, const Read& read) {
 }
 
 Model read_mapped(const std::shared_ptr<const MappedFile>& file, const std::string& origin) {
-  return parse_model(file->bytes(), origin, file);
+  return parse_model(file->bytes(), origin, file, true);
 }
 
 }  // namespace
@@ -89,15 +89,15 @@ Model decode_skeleton(std::span<const std::byte> bytes, const std::string& origi
 }
 
 Model parse_model(std::span<const std::byte> bytes, const std::string& origin,
-                  std::shared_ptr<const void> owner) {
+                  std::shared_ptr<const void> owner, bool mapped) {
   require(reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(float) == 0,
           "parse_model: bytes are not aligned");
   return naming(origin, [&] {
     Header header = decode_header(bytes);
     const std::size_t begin = std::min(aligned(header.bytes), bytes.size());
     const auto data = bytes.subspan(begin);
-    Model model =
-        build_model(std::move(header), [&](const BlobPlace& p) { return blob_at(p, data, owner); });
+    Model model = build_model(std::move(header),
+                              [&](const BlobPlace& p) { return blob_at(p, data, owner, mapped); });
     check_has_weights(model);
     return model;
   });

@@ -28,9 +28,10 @@ void write_model(const Model&, const std::filesystem::path&);
 // Throws Error(io) or Error(format) naming the file and the reason.
 Model read_model(const std::filesystem::path&);
 // The same from memory that is aligned to 4 bytes and that `owner` keeps: the model's weights lie
-// in it. `origin` stands for the file in errors.
+// in it, and may leave memory if it is `mapped` from a file. `origin` stands for the file in
+// errors.
 Model parse_model(std::span<const std::byte>, const std::string& origin,
-                  std::shared_ptr<const void> owner);
+                  std::shared_ptr<const void> owner, bool mapped = false);
 
 // ONNX or .sbcnn, told apart by content; ONNX models come back fused.
 Model load_model(const std::filesystem::path&);

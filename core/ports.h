@@ -29,7 +29,8 @@ struct Block {
 //   Conv: `blocks` cover every output channel once and replace the layer's `groups`; each is a
 //     dense convolution, and all read the same number of input channels.
 //   Slice: `blocks` say which channels are copied where.
-//   Others: `blocks` is empty.
+//   Flatten: copies in storage order (row, column, channel), for the plan renames the channels.
+//   Others: `blocks` is empty. ChannelShuffle is a renaming and never gets here.
 struct KernelSpec {
   Layer layer;
   std::vector<Shape> inputs;

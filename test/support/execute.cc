@@ -42,9 +42,10 @@ Executor::Executor(const Model& model, KernelFactory& factory) : model_(model) {
   }
   for (NodeId n = 0; n < NodeId(model.nodes().size()); ++n) {
     const Node& node = model.node(n);
-    const bool shuffle = std::holds_alternative<ChannelShuffle>(node.layer);
+    const bool renames = std::holds_alternative<ChannelShuffle>(node.layer) ||
+                         std::holds_alternative<Flatten>(node.layer);
     kernels_.push_back(
-        shuffle ? nullptr
+        renames ? nullptr
                 : factory.make(spec_of(model, n), {copied(node.weight), copied(node.bias)}));
   }
 }
@@ -66,7 +67,7 @@ std::vector<float> Executor::run(std::span<const float> frame) {
       inputs.push_back(std::as_const(values_[std::size_t(v)]).view());
     }
     if (kernels_[n] == nullptr) {
-      shuffle(node, Value(n) + 1);
+      rename(node, Value(n) + 1);
     } else {
       kernels_[n]->run(inputs, values_[n + 1].view());
     }
@@ -83,15 +84,21 @@ std::vector<float> Executor::run(std::span<const float> frame) {
   return result;
 }
 
-void Executor::shuffle(const Node& node, Value to) {
+// In a plan these two only rename channels; here they move them.
+void Executor::rename(const Node& node, Value to) {
   const View<float> in = values_[std::size_t(node.inputs[0])].view();
   const View<float> out = values_[std::size_t(to)].view();
-  const int groups = std::get<ChannelShuffle>(node.layer).groups;
-  const int each = in.shape().channels / groups;
-  for (int y = 0; y < in.shape().height; ++y) {
-    for (int x = 0; x < in.shape().width; ++x) {
-      for (int c = 0; c < in.shape().channels; ++c) {
-        out.at(y, x)[c] = in.at(y, x)[c % groups * each + c / groups];
+  const Shape s = in.shape();
+  const auto* shuffle = std::get_if<ChannelShuffle>(&node.layer);
+  for (int y = 0; y < s.height; ++y) {
+    for (int x = 0; x < s.width; ++x) {
+      for (int c = 0; c < s.channels; ++c) {
+        if (shuffle == nullptr) {
+          out.at(0, 0)[(c * s.height + y) * s.width + x] = in.at(y, x)[c];
+        } else {
+          const int each = s.channels / shuffle->groups;
+          out.at(y, x)[c % each * shuffle->groups + c / each] = in.at(y, x)[c];
+        }
       }
     }
   }

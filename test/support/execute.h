@@ -19,9 +19,9 @@ class Executor {
   std::vector<float> run(std::span<const float> frame);
 
  private:
-  void shuffle(const Node&, Value);
+  void rename(const Node&, Value);
   const Model& model_;
-  std::vector<std::unique_ptr<Kernel>> kernels_;  // null for a ChannelShuffle
+  std::vector<std::unique_ptr<Kernel>> kernels_;  // null where channels are renamed
   std::vector<Tensor> values_;
 };
 
