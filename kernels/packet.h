@@ -18,7 +18,6 @@
 #undef Eigen
 
 #include <cstddef>
-#include <cstring>
 
 #if defined(__GNUC__) && !defined(__clang__)
 // Register types carry alignment attributes, which templates drop; we pass them by value only.
@@ -79,17 +78,34 @@ SBCNN_INLINE Packet min(Packet a, Packet b) {
   return packets::pmin(a, b);
 }
 
-// The first n lanes; never touches memory beyond them.
+// The first n lanes, 1 ... kLanes; never touches memory beyond them.
+#if defined(__AVX__)
+using Mask = packets::unpacket_traits<Packet>::mask_t;
+SBCNN_INLINE Mask first_lanes(int n) {
+  return static_cast<Mask>((1u << n) - 1);
+}
 SBCNN_INLINE Packet load(const float* p, int n) {
-  alignas(64) float lanes[kLanes] = {};
-  std::memcpy(lanes, p, std::size_t(n) * sizeof(float));
+  return packets::ploadu<Packet>(p, first_lanes(n));
+}
+SBCNN_INLINE void store(float* p, Packet v, int n) {
+  packets::pstoreu(p, v, first_lanes(n));
+}
+#else
+SBCNN_INLINE Packet load(const float* p, int n) {
+  alignas(16) float lanes[kLanes] = {};
+  for (int i = 0; i < n; ++i) {
+    lanes[i] = p[i];
+  }
   return load_aligned(lanes);
 }
 SBCNN_INLINE void store(float* p, Packet v, int n) {
-  alignas(64) float lanes[kLanes];
+  alignas(16) float lanes[kLanes];
   packets::pstore(lanes, v);
-  std::memcpy(p, lanes, std::size_t(n) * sizeof(float));
+  for (int i = 0; i < n; ++i) {
+    p[i] = lanes[i];
+  }
 }
+#endif
 
 // sum + x[Lane] * w, for a packet x that holds kLanes taps of one pixel. Only NEON multiplies by a
 // lane; elsewhere a broadcast from memory costs no arithmetic.
