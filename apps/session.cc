@@ -144,6 +144,16 @@ class Session::Impl final : private Feed {
     return r;
   }
 
+  Result infer(View<const float> input) {
+    {
+      const std::lock_guard lock(mutex_);
+      rethrow();
+      require(submitted_ == collected_, "Session::infer: collect what was submitted first");
+    }
+    submit(input);
+    return collect();
+  }
+
   std::size_t pending() const {
     const std::lock_guard lock(mutex_);
     return std::size_t(submitted_ - collected_);
@@ -497,9 +507,7 @@ Result Session::collect() {
   return impl_->collect();
 }
 Result Session::infer(View<const float> input) {
-  require(pending() == 0, "Session::infer: collect what was submitted first");
-  impl_->submit(input);
-  return impl_->collect();
+  return impl_->infer(input);
 }
 std::size_t Session::pending() const {
   return impl_->pending();

@@ -30,7 +30,7 @@ namespace sbcnn {
 
 struct SessionOptions {
   int ranks = 0;  // 0: every slot of the hostfile; one without a hostfile
-  std::filesystem::path hostfile;
+  std::filesystem::path hostfile = {};
   int in_flight = 2;  // frames under way at once
   int threads = 0;    // compute threads of each rank; 0: the board's cores, shared by its ranks
   std::string rsh = "ssh";
@@ -41,7 +41,7 @@ struct SessionOptions {
   std::chrono::milliseconds step_timeout{30'000};     // how long one exchange may take
   bool reference_kernels = false;                     // plain and slow, for comparison
   // Asked a few times a second while waiting; true ends the wait with Error(usage, "interrupted").
-  std::function<bool()> interrupted;
+  std::function<bool()> interrupted = {};
 };
 
 using Ticket = std::uint64_t;  // counts frames from 0

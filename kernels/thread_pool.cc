@@ -57,17 +57,22 @@ void ThreadPool::stop() {
   }
 }
 
+// The caller waits only for workers that joined: one that sleeps on, because its core is busy with
+// something else, holds nobody up. A worker joins (inside_) before it looks whether the loop is
+// open, and the caller closes it before it looks who is inside; in the one order of all seq_cst
+// operations, one of them sees the other.
 void ThreadPool::run(int tasks, Call call, const void* f) {
   call_ = call;
   f_ = f;
   tasks_ = tasks;
   next_.store(0, std::memory_order_relaxed);
-  active_.store(std::uint32_t(workers_.size()), std::memory_order_relaxed);
+  open_.store(true);
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
   take_tasks();
-  while (const std::uint32_t left = active_.load(std::memory_order_acquire)) {
-    await_change(active_, left);
+  open_.store(false);
+  while (const std::uint32_t left = inside_.load()) {
+    await_change(inside_, left);
   }
 }
 
@@ -86,9 +91,12 @@ void ThreadPool::work() {
     if (stopping_.load(std::memory_order_relaxed)) {
       return;
     }
-    take_tasks();
-    if (active_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-      active_.notify_all();
+    inside_.fetch_add(1);
+    if (open_.load()) {
+      take_tasks();
+    }
+    if (inside_.fetch_sub(1) == 1) {
+      inside_.notify_all();
     }
   }
 }

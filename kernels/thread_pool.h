@@ -44,12 +44,13 @@ class ThreadPool {
   void stop();
 
   std::vector<std::thread> workers_;
-  Call call_ = nullptr;  // the loop in progress; written before round_ tells of it
+  Call call_ = nullptr;  // the loop in progress; written before it is open
   const void* f_ = nullptr;
   int tasks_ = 0;
   alignas(64) std::atomic<int> next_{0};              // task to hand out
   alignas(64) std::atomic<std::uint32_t> round_{0};   // counts loops
-  alignas(64) std::atomic<std::uint32_t> active_{0};  // workers that have not left the loop
+  alignas(64) std::atomic<std::uint32_t> inside_{0};  // workers that may be at its tasks
+  std::atomic<bool> open_{false};
   std::atomic<bool> stopping_{false};
 };
 

@@ -198,8 +198,10 @@ void Rendezvous::Impl::admit(std::string identity, Hello hello) {
 
 // Why this rank cannot take part; empty if it can.
 std::string Rendezvous::Impl::objection(const Hello& hello) const {
+  const bool known = hello.rank >= 0 && std::size_t(hello.rank) < options_.hosts.size();
+  const std::string& host = known ? options_.hosts[std::size_t(hello.rank)] : hello.host;
   const std::string who =
-      "rank " + std::to_string(hello.rank) + (hello.host.empty() ? "" : " on " + hello.host);
+      "rank " + std::to_string(hello.rank) + (host.empty() ? "" : " on " + host);
   if (hello.protocol != options_.protocol) {
     return who + " runs sbcnn protocol " + std::to_string(hello.protocol) + ", " + name(0, {}) +
            " runs protocol " + std::to_string(options_.protocol) +

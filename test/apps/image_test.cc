@@ -91,8 +91,9 @@ std::string decode_error(const Bytes& bytes) {
 
 Image flat(int height, int width, std::vector<std::uint8_t> colour) {
   Image image{{height, width, int(colour.size())}, {}};
-  for (int i = 0; i < height * width; ++i) {
-    image.pixels.insert(image.pixels.end(), colour.begin(), colour.end());
+  image.pixels.resize(image.shape.size());
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) {
+    image.pixels[i] = colour[i % colour.size()];
   }
   return image;
 }

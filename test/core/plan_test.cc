@@ -157,7 +157,7 @@ TEST_CASE("a plan is the same wherever it is made, and hashes tell plans apart")
   const Model& model = networks()[4].model;
   CHECK(make_plan(model, Cluster::equal(4)).hash() == make_plan(model, Cluster::equal(4)).hash());
   CHECK(make_plan(model, Cluster::equal(4)).hash() != make_plan(model, Cluster::equal(3)).hash());
-  CHECK(make_plan(model, Cluster::equal(4)).hash() != make_plan(model, {{2, 1, 1, 1}}).hash());
+  CHECK(make_plan(model, Cluster::equal(4)).hash() != make_plan(model, {{3, 1, 1, 1}}).hash());
   CHECK(make_plan(model, Cluster::equal(4)).hash() !=
         make_plan(networks()[1].model, Cluster::equal(4)).hash());
 }

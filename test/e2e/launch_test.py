@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 import unittest
@@ -53,7 +54,6 @@ class Local(Test):
     def test_a_stranger_who_knocks_changes_nothing(self) -> None:
         job = Job(MODEL, IMAGES, "-n", 3, workers=2)
         host, port = job.root.rsplit(":", 1)
-        import socket
         for payload in (b"", b"GET / HTTP/1.0\r\n\r\n", os.urandom(4096)):
             try:
                 with socket.create_connection((host, int(port)), 2) as s:
@@ -151,7 +151,7 @@ class Remote(Test):
         status, _, err = job.finish()
         self.assertLess(time.monotonic() - begin, 5)
         self.assertEqual(status, 1)
-        self.assertRegex(err, r"rank 1 \(127\.0\.0\.1\)")
+        self.assertRegex(err, r"rank 1.* 127\.0\.0\.1 \(.*hosts:2\)")
         self.assertEqual(job.orphans(), [])
 
     def test_no_far_worker_outlives_a_killed_rank_0(self) -> None:

@@ -42,7 +42,7 @@ class WrongInput(Test):
         converted = self.folder / "net.sbcnn"
         self.assertEqual(sbcnn("convert", MODEL, converted).returncode, 0)
         whole = converted.read_bytes()
-        for part in (8, 15, 200, len(whole) // 2, len(whole) - 4):
+        for part in (8, 15, 200, len(whole) // 2, len(whole) - 80):
             path = self.file("short.sbcnn", whole[:part])
             self.refused(path, self.picture, parts=("short.sbcnn",))
 
