@@ -4,7 +4,9 @@
 Both compute with the same number of threads and random weights. PyTorch runs four ways and its
 best counts: as the model is written, channels_last, and each of them traced and frozen (which
 folds batch normalisation and lets oneDNN fuse ReLU). `convolutions` sums the layers of each side
-run by themselves, with weights of their own, bias and ReLU included.
+run by themselves, with weights of their own, bias and ReLU included. Beware: as written, PyTorch
+1.13 runs 1x1 convolutions of stride 1 through the system's BLAS, which for Debian's reference
+libblas3 is some ten times slower than OpenBLAS; the frozen forms go through oneDNN alone.
 
     bench/net_vs_torch.py build/bench/sbcnn-bench [--network resnet34] [--turns 7] [--json]
 """
@@ -62,6 +64,7 @@ class Torch:
         import torchvision
 
         torch.set_num_threads(arguments.threads)
+        torch.set_flush_denormal(True)  # random weights breed denormals, trained ones do not
         self.torch = torch
         self.rounds = arguments.rounds
         self.clock = time.thread_time if arguments.cpu_time else time.perf_counter
@@ -130,8 +133,8 @@ def main():
     if arguments.json:
         print(json.dumps(result))
         return
-    print(f"{arguments.network} at {arguments.size}, {arguments.threads} thread(s), median of "
-          f"{arguments.turns} turns")
+    print(f"{arguments.network} at {arguments.size}, {arguments.threads} thread(s), "
+          f"{'CPU' if arguments.cpu_time else 'wall'} time, median of {arguments.turns} turns")
     for what in ["network", "convolutions"]:
         row = result[what + "_ms"]
         print(f"  {what:13} sbcnn {row['sbcnn']:8.2f} ms   torch {row['torch']:8.2f} ms   "
