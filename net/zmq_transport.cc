@@ -65,7 +65,6 @@ struct Link {
   enum class State { none, connecting, up, broken, left };
   State state = State::none;
   Deadline broken_at{};
-  std::shared_ptr<std::atomic<bool>> farewell;  // true once ours has been handed to the network
   zmq::socket_t push, monitor;
 };
 
@@ -112,12 +111,14 @@ class ZmqTransport final : public Transport {
   void check_grace();
   void wait(Deadline);
   void say(FrameKind farewell, std::string_view reason);
-  zmq::message_t tracked_frame(FrameKind, std::string_view text,
-                               const std::shared_ptr<std::atomic<bool>>& sent) const;
   void end(std::optional<FrameKind> farewell, std::string_view reason);
 
   std::unique_ptr<ZmqEndpoint::Bound> in_;
   World world_;
+  // Our goodbye, which ZeroMQ reads until it has been handed to the network, and whether that
+  // is done, by peer. They outlive the context.
+  std::vector<std::byte> farewell_;
+  std::vector<std::atomic<bool>> said_;
   // A second context: it is ended first, which waits until our goodbyes are on their way, while
   // peers still find our end of the other links open.
   zmq::context_t out_context_;
@@ -133,7 +134,10 @@ class ZmqTransport final : public Transport {
 };
 
 ZmqTransport::ZmqTransport(std::unique_ptr<ZmqEndpoint::Bound> in, World world)
-    : in_(std::move(in)), world_(std::move(world)), links_(world_.peers.size()) {
+    : in_(std::move(in)),
+      world_(std::move(world)),
+      said_(world_.peers.size()),
+      links_(world_.peers.size()) {
   items_.push_back({in_->pull.handle(), 0, ZMQ_POLLIN, 0});
   for (int peer = 0; peer < size(); ++peer) {
     if (peer != rank()) {
@@ -348,44 +352,34 @@ void ZmqTransport::wait(Deadline deadline) {
 
 // Says goodbye on every link that stands, and waits until the words are on their way.
 void ZmqTransport::say(FrameKind farewell, std::string_view reason) {
+  farewell_.resize(kHeaderBytes + reason.size());
+  encode({farewell, std::uint32_t(rank()), world_.job, {}, reason.size()},
+         std::span(farewell_).first<kHeaderBytes>());
+  std::ranges::copy(std::as_bytes(std::span(reason)), farewell_.begin() + kHeaderBytes);
   const Deadline deadline = Clock::now() + in_->options.linger;
   read_monitors();
   take();  // the goodbyes of others: who has left need not be told
-  for (Link& link : links_) {
-    if (link.state == Link::State::up) {
-      link.farewell = std::make_shared<std::atomic<bool>>(false);
-      push(link, tracked_frame(farewell, reason, link.farewell));
+  for (std::size_t peer = 0; peer < links_.size(); ++peer) {
+    if (links_[peer].state == Link::State::up) {
+      const auto release = [](void*, void* said) {  // on ZeroMQ's thread
+        static_cast<std::atomic<bool>*>(said)->store(true);
+      };
+      push(links_[peer], {farewell_.data(), farewell_.size(), release, &said_[peer]});
     }
   }
   // ZeroMQ's linger alone would wait in vain for a peer that closes at the same time.
-  const auto unsaid = [](const Link& link) {
-    return link.state == Link::State::up && !link.farewell->load();
+  const auto done = [this] {
+    bool all = true;
+    for (std::size_t peer = 0; peer < links_.size(); ++peer) {
+      all = all && (links_[peer].state != Link::State::up || said_[peer].load());
+    }
+    return all;
   };
-  while (std::ranges::any_of(links_, unsaid) && Clock::now() < deadline) {
+  while (!done() && Clock::now() < deadline) {
     poll(items_, std::min(until(deadline), kFlushInterval));
     read_monitors();
     take();
   }
-}
-
-zmq::message_t ZmqTransport::tracked_frame(FrameKind kind, std::string_view text,
-                                           const std::shared_ptr<std::atomic<bool>>& sent) const {
-  struct Tracked {
-    std::vector<std::byte> bytes;
-    std::shared_ptr<std::atomic<bool>> sent;
-  };
-  auto frame = std::make_unique<Tracked>();
-  frame->sent = sent;
-  frame->bytes.resize(kHeaderBytes + text.size());
-  const auto bytes = std::span(frame->bytes);
-  encode({kind, std::uint32_t(rank()), world_.job, {}, text.size()}, bytes.first<kHeaderBytes>());
-  std::ranges::copy(std::as_bytes(std::span(text)), bytes.begin() + kHeaderBytes);
-  const auto release = [](void*, void* hint) {  // on ZeroMQ's thread
-    const std::unique_ptr<Tracked> done(static_cast<Tracked*>(hint));
-    done->sent->store(true);
-  };
-  Tracked* const owned = frame.release();  // ZeroMQ's from here on
-  return {owned->bytes.data(), owned->bytes.size(), release, owned};
 }
 
 void ZmqTransport::end(std::optional<FrameKind> farewell, std::string_view reason) {

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
+#include <bit>
+#include <cstdint>
 #include <functional>
 #include <thread>
 
@@ -49,7 +50,8 @@ Floats sum_in_rank_order(int size, std::size_t count) {
 }
 
 bool same_bits(const Floats& a, const Floats& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  const auto bits = [](float f) { return std::bit_cast<std::uint32_t>(f); };
+  return std::ranges::equal(a, b, {}, bits, bits);
 }
 
 }  // namespace

@@ -85,8 +85,8 @@ TEST_CASE("faults: duplicates give the right result or are named") {
   int named = 0, right = 0;
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     const auto thrown =
-        suffer(Kind::inproc, -1,
-               {.seed = seed * 100, .longest_delay = microseconds(300), .duplicate_percent = 2},
+        suffer(Kind::inproc, 1,
+               {.seed = seed * 100, .longest_delay = microseconds(300), .duplicate_percent = 1},
                seconds(60));
     for (const auto& error : thrown) {
       right += error.empty() ? 1 : 0;

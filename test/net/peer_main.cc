@@ -1,7 +1,6 @@
 // A rank that tests stop and kill: net_peer ROOT RANK SIZE.
 #include <sys/prctl.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 
@@ -39,8 +38,7 @@ int main(int argc, char** argv) {
     if (argc == 4) {
       serve(argv[1], std::atoi(argv[2]), std::atoi(argv[3]));
     }
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "net_peer: %s\n", e.what());
+  } catch (const std::exception&) {  // rank 0 has ended, or another rank was killed
   }
   return 1;
 }

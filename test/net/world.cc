@@ -9,7 +9,7 @@
 
 namespace sbcnn::net::test {
 
-const char* name_of(Kind kind) {
+std::string name_of(Kind kind) {
   switch (kind) {
     case Kind::inproc:
       return "inproc";

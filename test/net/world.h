@@ -14,7 +14,7 @@ namespace sbcnn::net::test {
 
 enum class Kind { inproc, tcp, ipc };
 inline constexpr Kind kKinds[] = {Kind::inproc, Kind::tcp, Kind::ipc};
-const char* name_of(Kind);
+std::string name_of(Kind);
 
 // The host of rank r is called "board<r>".
 std::vector<std::unique_ptr<Transport>> make_world(Kind, int size, const ZmqOptions& = {});
