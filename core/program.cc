@@ -274,8 +274,7 @@ class Lowering {
       Local& l = program_.locals[i];
       index[i] = blocks.size();
       const std::size_t size = with_border(l.shape, l.border).size();
-      blocks.push_back(
-          {l.shape.size() == 0 ? 0 : round_up(size), last, -1, &l.offset});
+      blocks.push_back({l.shape.size() == 0 ? 0 : round_up(size), last, -1, &l.offset});
     }
     const auto touch = [&](int buffer, int step) {
       Block& b = blocks[index[std::size_t(plan_.buffers[std::size_t(buffer)].storage)]];
@@ -338,18 +337,40 @@ std::vector<float> pick(const Blob& from, const Channels& which) {
   return values;
 }
 
+// Counts what is read of a blob and, now and then, lets a mapped file's pages go: a slice of a
+// large layer passes through memory without ever filling it.
+class ReadingInPieces {
+ public:
+  explicit ReadingInPieces(const Blob& blob) : blob_(blob) {}
+  std::span<const float> operator()(std::size_t begin, std::size_t count) {
+    constexpr std::size_t kPiece = std::size_t{1} << 18;
+    read_ += count;
+    if (read_ > kPiece) {
+      blob_.release_pages();
+      read_ = count;
+    }
+    return blob_.data.subspan(begin, count);
+  }
+
+ private:
+  const Blob& blob_;
+  std::size_t read_ = 0;
+};
+
 std::vector<float> slice_conv(const Conv& conv, const Blob& weight, int in_channels,
                               const Channels& in, const Channels& out) {
   const int in_block = in_channels / conv.groups, out_block = conv.outputs / conv.groups;
   const std::size_t taps = std::size_t(conv.kernel.height) * std::size_t(conv.kernel.width);
+  ReadingInPieces read(weight);
   std::vector<float> slice;
   slice.reserve(out.size() * std::size_t(in_block) * taps);
   for (const Block& b : conv_blocks(in, out, in_block, out_block)) {
     for (int o = b.outputs.begin; o < b.outputs.end; ++o) {
-      const std::size_t row = std::size_t(out[std::size_t(o)]) * std::size_t(in_block);
+      const std::size_t size = std::size_t(in_block) * taps;
+      const auto row = read(std::size_t(out[std::size_t(o)]) * size, size);
       for (int i = b.inputs.begin; i < b.inputs.end; ++i) {
         const std::size_t column = std::size_t(in[std::size_t(i)] % in_block);
-        const auto w = weight.data.subspan((row + column) * taps, taps);
+        const auto w = row.subspan(column * taps, taps);
         slice.insert(slice.end(), w.begin(), w.end());
       }
     }
@@ -359,11 +380,11 @@ std::vector<float> slice_conv(const Conv& conv, const Blob& weight, int in_chann
 
 std::vector<float> slice_dense(const Blob& weight, int in_channels, const Channels& in,
                                const Channels& out) {
+  ReadingInPieces read(weight);
   std::vector<float> slice;
   slice.reserve(out.size() * in.size());
   for (const int o : out) {
-    const auto row =
-        weight.data.subspan(std::size_t(o) * std::size_t(in_channels), std::size_t(in_channels));
+    const auto row = read(std::size_t(o) * std::size_t(in_channels), std::size_t(in_channels));
     for (const int i : in) {
       slice.push_back(row[std::size_t(i)]);
     }
