@@ -87,13 +87,13 @@ Ready decode_ready(std::span<const std::byte> bytes) {
 }
 
 std::vector<std::byte> encode(const Report& r) {
-  return pack(std::uint64_t{r.peak_memory});
+  return pack(std::uint64_t{r.weight_bytes}, std::uint64_t{r.peak_memory});
 }
 
 Report decode_report(std::span<const std::byte> bytes) {
-  std::uint64_t peak = 0;
-  unpack(bytes, "report", peak);
-  return {std::size_t(peak)};
+  std::uint64_t weights = 0, peak = 0;
+  unpack(bytes, "report", weights, peak);
+  return {std::size_t(weights), std::size_t(peak)};
 }
 
 WeightSender::WeightSender(net::Communicator& comm, int peer, std::chrono::milliseconds timeout)
@@ -145,6 +145,7 @@ void WeightReceiver::receive_pieces(std::span<float> values) {
                   "on all boards");
     }
     std::memcpy(values.data(), m.body.data(), m.body.size());
+    bytes_ += m.body.size();
     comm_.send(0, tag(kAcknowledgements, received_++), std::span<const std::byte>());
     values = values.subspan(n);
   }

@@ -37,7 +37,8 @@ struct Ready {
 };
 
 struct Report {
-  std::size_t peak_memory = 0;  // bytes resident at most
+  std::size_t weight_bytes = 0;  // received
+  std::size_t peak_memory = 0;   // bytes resident at most
 };
 
 std::vector<std::byte> encode(const Job&);
@@ -76,13 +77,15 @@ class WeightReceiver {
   WeightReceiver(net::Communicator&, std::chrono::milliseconds timeout);
   // What the peer sent next; must be of that size.
   Weights receive(const WeightShape&);
+  std::size_t bytes() const { return bytes_; }  // received so far
 
  private:
   void receive_pieces(std::span<float>);
 
   net::Communicator& comm_;
   std::chrono::milliseconds timeout_;
-  std::uint32_t received_ = 0;
+  std::uint32_t received_ = 0;  // pieces
+  std::size_t bytes_ = 0;
 };
 
 }  // namespace sbcnn::apps

@@ -334,8 +334,11 @@ class Session::Impl final : private Feed {
     };
     const auto source = [&](int step) {
       distribute_up_to(step + 1);
-      return slice_weights(model_, plan_, step, 0);
+      Weights w = slice_weights(model_, plan_, step, 0);
+      boards_[0].weight_bytes += (w.weight.size() + w.bias.size()) * sizeof(float);
+      return w;
     };
+    boards_[0].weight_bytes = 0;
     pipeline_ =
         std::make_unique<Pipeline>(make_program(model_, plan_, 0), *factory_, *exchanger_, source,
                                    PipelineOptions{options_.in_flight, options_.step_timeout});
@@ -429,8 +432,9 @@ class Session::Impl final : private Feed {
     if (comm_) {
       const Deadline deadline = Clock::now() + std::chrono::seconds(10);
       for (int r = 1; r < plan_.world; ++r) {
-        boards_[std::size_t(r)].peak_memory =
-            apps::decode_report(comm_->recv(r, apps::report_tag(), deadline).body).peak_memory;
+        const auto report = apps::decode_report(comm_->recv(r, apps::report_tag(), deadline).body);
+        boards_[std::size_t(r)].weight_bytes = report.weight_bytes;
+        boards_[std::size_t(r)].peak_memory = report.peak_memory;
       }
       comm_->set_watch({});
       comm_->close();

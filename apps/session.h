@@ -57,8 +57,8 @@ struct BoardInfo {
   std::string host;
   int weight = 1;  // relative speed that the plan assumed
   int threads = 1;
-  std::size_t weight_bytes = 0;  // of its slice
-  std::size_t peak_memory = 0;   // resident, reported when the session closes; 0 before
+  std::size_t weight_bytes = 0;  // of its slice: as planned, once the session is closed as held
+  std::size_t peak_memory = 0;   // resident, known when the session is closed; 0 before
 };
 
 class Session {

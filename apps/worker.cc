@@ -72,7 +72,7 @@ void serve(net::Communicator& comm, const WorkerOptions& options) {
       [&](int step) { return receiver.receive(slice_shape(model, plan, step, comm.rank())); },
       {job.in_flight, step_timeout});
   pipeline.run(nullptr);
-  const auto report = encode(Report{peak_memory_of_self()});
+  const auto report = encode(Report{receiver.bytes(), peak_memory_of_self()});
   comm.send(0, report_tag(), report);
 }
 
