@@ -209,6 +209,10 @@ class Session::Impl final : private Feed {
     Clock::time_point submitted;
   };
 
+  struct UnderWay {
+    Clock::time_point submitted, admitted;
+  };
+
   // --- setting up, on the caller's thread ----------------------------------------------------
 
   void describe_boards() {
@@ -388,7 +392,7 @@ class Session::Impl final : private Feed {
       lock.lock();
     }
     copy(std::as_const(waiting_.front().input).view(), input);
-    under_way_.push_back(waiting_.front().submitted);
+    under_way_.push_back({waiting_.front().submitted, Clock::now()});
     waiting_.pop_front();
     return Signal::frame;
   }
@@ -399,7 +403,9 @@ class Session::Impl final : private Feed {
     copy(output, View<float>(r.output.data(), output.shape()));
     const std::lock_guard lock(mutex_);
     r.ticket = delivered_++;
-    r.latency = Clock::now() - under_way_.front();
+    const UnderWay times = under_way_.front();
+    r.waited = times.admitted - times.submitted;
+    r.latency = Clock::now() - times.admitted;
     under_way_.pop_front();
     done_.push_back(std::move(r));
     changed_.notify_all();
@@ -466,9 +472,9 @@ class Session::Impl final : private Feed {
   // Shared by the caller's threads and the session's, under the mutex.
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Waiting> waiting_;              // not admitted yet
-  std::deque<Clock::time_point> under_way_;  // when they were submitted
-  std::deque<Result> done_;                  // not collected yet
+  std::deque<Waiting> waiting_;     // not admitted yet
+  std::deque<UnderWay> under_way_;  // admitted, not delivered
+  std::deque<Result> done_;         // not collected yet
   std::exception_ptr failure_;
   Ticket submitted_ = 0, delivered_ = 0, collected_ = 0;
   bool closing_ = false;

@@ -49,7 +49,8 @@ using Ticket = std::uint64_t;  // counts frames from 0
 struct Result {
   Ticket ticket = 0;
   std::vector<float> output;           // of Session::output_shape()
-  std::chrono::nanoseconds latency{};  // from submit to the result
+  std::chrono::nanoseconds waited{};   // from submit until the boards took it up
+  std::chrono::nanoseconds latency{};  // from then on to the result
 };
 
 struct BoardInfo {
