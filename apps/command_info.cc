@@ -7,6 +7,7 @@
 #include "apps/commands.h"
 #include "apps/report.h"
 #include "core/model_file.h"
+#include "kernels/isa.h"
 
 namespace sbcnn::apps {
 namespace {
@@ -59,6 +60,16 @@ std::string about(const std::string& path) {
          (model.labels.empty() ? "none" : std::to_string(model.labels.size())) + "\n";
 }
 
+std::string about_this_board() {
+  std::string isas;
+  for (const kernels::Isa isa : kernels::available_isas()) {
+    isas += " " + std::string(kernels::name_of(isa));
+  }
+  return "sbcnn         " + version() + "\nboard         " + host_name() + ", " +
+         std::to_string(default_threads(1)) + " cores\nkernels       built for" + isas +
+         ", using " + std::string(kernels::name_of(kernels::best_isa())) + "\n";
+}
+
 }  // namespace
 
 void add_info(CLI::App& app, Action& action) {
@@ -68,9 +79,7 @@ void add_info(CLI::App& app, Action& action) {
   c.footer("Example:\n  sbcnn info net.onnx");
   c.callback([model, &action] {
     action = [model] {
-      print(model->empty() ? "sbcnn " + version() + " on " + host_name() + ", " +
-                                 std::to_string(default_threads(1)) + " cores\n"
-                           : about(*model));
+      print(model->empty() ? about_this_board() : about(*model));
       return 0;
     };
   });

@@ -4,15 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
 #include <exception>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
 
 #include "apps/board.h"
+#include "apps/frame_queue.h"
 #include "apps/hostfile.h"
 #include "apps/job.h"
 #include "apps/launcher.h"
@@ -83,12 +81,13 @@ std::vector<RankHost> place(const SessionOptions& o) {
 
 }  // namespace
 
-class Session::Impl final : private Feed {
+class Session::Impl {
  public:
   Impl(Model model, SessionOptions options)
       : model_(std::move(model)),
         options_(std::move(options)),
-        ranks_((check(options_), place(options_))) {
+        ranks_((check(options_), place(options_))),
+        queue_(options_.in_flight, [this] { watch(); }) {
     Cluster cluster;
     for (const RankHost& r : ranks_) {
       cluster.weights.push_back(r.weight);
@@ -108,67 +107,22 @@ class Session::Impl final : private Feed {
     thread_ = std::thread([this] { run(); });
   }
 
-  ~Impl() override {
+  ~Impl() {
     try {
       close();
     } catch (...) {  // a destructor has nobody to tell; close() is there for those who ask
     }
   }
 
-  Ticket submit(View<const float> input) {
-    require(input.shape() == model_.shape(0), "Session::submit: the input has another shape");
-    Waiting frame{Tensor(input.shape()), Clock::now()};
-    copy(input, frame.input.view());
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] {
-      return failure_ || closing_ ||
-             waiting_.size() + under_way_.size() <= std::size_t(options_.in_flight);
-    });
-    rethrow();
-    require(!closing_, "Session::submit after close");
-    waiting_.push_back(std::move(frame));
-    changed_.notify_all();
-    return submitted_++;
-  }
-
-  Result collect() {
-    std::unique_lock lock(mutex_);
-    require(submitted_ > collected_, "Session::collect: nothing was submitted");
-    changed_.wait(lock, [&] { return failure_ || !done_.empty(); });
-    if (done_.empty()) {
-      rethrow();
-    }
-    Result r = std::move(done_.front());
-    done_.pop_front();
-    ++collected_;
-    return r;
-  }
-
-  Result infer(View<const float> input) {
-    {
-      const std::lock_guard lock(mutex_);
-      rethrow();
-      require(submitted_ == collected_, "Session::infer: collect what was submitted first");
-    }
-    submit(input);
-    return collect();
-  }
-
-  std::size_t pending() const {
-    const std::lock_guard lock(mutex_);
-    return std::size_t(submitted_ - collected_);
-  }
+  apps::FrameQueue& queue() { return queue_; }
+  const apps::FrameQueue& queue() const { return queue_; }
 
   void close() {
     if (closed_) {
       return;
     }
     closed_ = true;
-    {
-      const std::lock_guard lock(mutex_);
-      closing_ = true;
-      changed_.notify_all();
-    }
+    queue_.close();
     if (thread_.joinable()) {
       thread_.join();
     }
@@ -176,11 +130,8 @@ class Session::Impl final : private Feed {
       comm_.reset();
       launcher_.reset();
     };
-    if (failure_) {
-      end();
-      std::rethrow_exception(failure_);
-    }
     try {
+      queue_.rethrow();
       collect_reports();
     } catch (...) {
       end();
@@ -204,15 +155,6 @@ class Session::Impl final : private Feed {
   }
 
  private:
-  struct Waiting {
-    Tensor input;
-    Clock::time_point submitted;
-  };
-
-  struct UnderWay {
-    Clock::time_point submitted, admitted;
-  };
-
   // --- setting up, on the caller's thread ----------------------------------------------------
 
   void describe_boards() {
@@ -366,49 +308,13 @@ class Session::Impl final : private Feed {
   void run() noexcept {
     try {
       try {
-        pipeline_->run(this);
+        pipeline_->run(&queue_);
       } catch (const Error& e) {
         rethrow_better(e);
       }
     } catch (...) {
-      const std::lock_guard lock(mutex_);
-      failure_ = std::current_exception();
-      changed_.notify_all();
+      queue_.fail(std::current_exception());
     }
-  }
-
-  Signal next(bool idle, View<float> input) override {
-    std::unique_lock lock(mutex_);
-    while (waiting_.empty()) {
-      if (!idle) {
-        return Signal::bubble;
-      }
-      if (closing_) {
-        return Signal::stop;
-      }
-      changed_.wait_for(lock, std::chrono::milliseconds(100));
-      lock.unlock();
-      watch();
-      lock.lock();
-    }
-    copy(std::as_const(waiting_.front().input).view(), input);
-    under_way_.push_back({waiting_.front().submitted, Clock::now()});
-    waiting_.pop_front();
-    return Signal::frame;
-  }
-
-  void deliver(View<const float> output) override {
-    Result r;
-    r.output.resize(output.shape().size());
-    copy(output, View<float>(r.output.data(), output.shape()));
-    const std::lock_guard lock(mutex_);
-    r.ticket = delivered_++;
-    const UnderWay times = under_way_.front();
-    r.waited = times.admitted - times.submitted;
-    r.latency = Clock::now() - times.admitted;
-    under_way_.pop_front();
-    done_.push_back(std::move(r));
-    changed_.notify_all();
   }
 
   // Called a few times a second by whoever waits.
@@ -449,12 +355,6 @@ class Session::Impl final : private Feed {
     boards_[0].peak_memory = apps::peak_memory_of_self();
   }
 
-  void rethrow() const {
-    if (failure_) {
-      std::rethrow_exception(failure_);
-    }
-  }
-
   Model model_;
   const SessionOptions options_;
   const std::vector<RankHost> ranks_;
@@ -469,16 +369,7 @@ class Session::Impl final : private Feed {
   std::unique_ptr<KernelFactory> factory_;
   std::unique_ptr<Pipeline> pipeline_;
 
-  // Shared by the caller's threads and the session's, under the mutex.
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Waiting> waiting_;     // not admitted yet
-  std::deque<UnderWay> under_way_;  // admitted, not delivered
-  std::deque<Result> done_;         // not collected yet
-  std::exception_ptr failure_;
-  Ticket submitted_ = 0, delivered_ = 0, collected_ = 0;
-  bool closing_ = false;
-
+  apps::FrameQueue queue_;
   bool closed_ = false;
   std::thread thread_;
 };
@@ -511,16 +402,18 @@ std::size_t Session::bytes_per_frame() const {
   return impl_->bytes_per_frame();
 }
 Ticket Session::submit(View<const float> input) {
-  return impl_->submit(input);
+  require(input.shape() == input_shape(), "Session: the input has another shape");
+  return impl_->queue().submit(input);
 }
 Result Session::collect() {
-  return impl_->collect();
+  return impl_->queue().collect();
 }
 Result Session::infer(View<const float> input) {
-  return impl_->infer(input);
+  require(input.shape() == input_shape(), "Session: the input has another shape");
+  return impl_->queue().infer(input);
 }
 std::size_t Session::pending() const {
-  return impl_->pending();
+  return impl_->queue().pending();
 }
 void Session::close() {
   impl_->close();
