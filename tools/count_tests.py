@@ -18,8 +18,7 @@ def count(output: str, ok: bool) -> tuple[int, int, int]:
         numbers = re.findall(r"(\d+)\s+(passed|failed)", line)
         passed += sum(int(n) for n, what in numbers if what == "passed")
         failed += sum(int(n) for n, what in numbers if what == "failed")
-    for ran, verdict in re.findall(r"Ran (\d+) tests? in [^\n]*\n\n(OK|FAILED)?", output):
-        passed += int(ran)
+    passed += sum(int(n) for n in re.findall(r"^Ran (\d+) tests? in ", output, re.M))
     for verdict in re.findall(r"^FAILED \((.*)\)$", output, re.M):
         bad = sum(int(n) for n in re.findall(r"(?:failures|errors)=(\d+)", verdict))
         failed += bad

@@ -89,8 +89,7 @@ class WrongInput(Test):
 
     def test_a_full_disk_keeps_no_half_file(self) -> None:
         if not os.path.exists("/dev/full"):
-            self.skip("no /dev/full")
-            return
+            self.skipTest("no /dev/full")
         done = sbcnn("run", MODEL, self.picture, "--output", "/dev/full")
         self.assertEqual(done.returncode, 1)
         self.assertIn("/dev/full", done.stderr)
