@@ -53,9 +53,17 @@ class Kernel {
                    View<float> output) const noexcept = 0;
 };
 
+// Bytes behind a kernel: its packed weights, and scratch memory that all kernels of a factory
+// share, so that of these the largest counts.
+struct KernelMemory {
+  std::size_t weights = 0, scratch = 0;
+};
+
 class KernelFactory {
  public:
   virtual ~KernelFactory() = default;
+  // What `make` would take; needs no weights.
+  virtual KernelMemory memory(const KernelSpec&) const = 0;
   // Packs the weights once and lets go of them. The factory outlives its kernels (they share its
   // threads and scratch memory).
   virtual std::unique_ptr<Kernel> make(const KernelSpec&, Weights) = 0;

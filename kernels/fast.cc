@@ -27,6 +27,11 @@ class FastFactory final : public KernelFactory {
                       spec.layer);
   }
 
+  KernelMemory memory(const KernelSpec& spec) const override {
+    const WeightShape shape = weights_of(spec);
+    return {(shape.weight + shape.bias) * sizeof(float), 0};
+  }
+
  private:
   using Made = std::unique_ptr<Kernel>;
   Made make(const Conv&, const KernelSpec& s, Weights w) {

@@ -21,6 +21,14 @@ std::string_view name_of(Isa isa) {
   return "";
 }
 
+std::string_view name_of(Precision precision) {
+  return precision == Precision::fp32 ? "fp32" : "fp16";
+}
+
+bool supports(Isa, Precision precision) {
+  return precision == Precision::fp32;
+}
+
 #if defined(__x86_64__)
 
 // __builtin_cpu_supports also asks whether the system saves the wide registers.

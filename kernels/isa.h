@@ -16,4 +16,13 @@ inline Isa best_isa() {
   return available_isas().back();
 }
 
+// What convolutions and dense layers multiply in. fp16: weights are stored as half floats and
+// multiplied as such, partial sums are folded in fp32; values between layers stay fp32.
+enum class Precision { fp32, fp16 };
+
+std::string_view name_of(Precision);  // "fp32", "fp16"
+
+// Whether the fast kernels of `isa` compute in `precision` on this machine.
+bool supports(Isa isa, Precision precision);
+
 }  // namespace sbcnn::kernels

@@ -252,6 +252,10 @@ class ReferenceKernel final : public Kernel {
 
 class ReferenceFactory final : public KernelFactory {
  public:
+  KernelMemory memory(const KernelSpec& spec) const override {
+    const WeightShape shape = weights_of(spec);
+    return {(shape.weight + shape.bias) * sizeof(float), 0};
+  }
   std::unique_ptr<Kernel> make(const KernelSpec& spec, Weights weights) override {
     check(spec, weights);
     return std::make_unique<ReferenceKernel>(std::visit(

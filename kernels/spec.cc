@@ -35,9 +35,7 @@ void check_conv(const KernelSpec& spec, const Weights& weights) {
   require(conv.kernel.height > 0 && conv.kernel.width > 0 && conv.stride.height > 0 &&
               conv.stride.width > 0 && conv.dilation.height > 0 && conv.dilation.width > 0,
           "KernelSpec: Conv with an empty kernel, stride or dilation");
-  require(weights.weight.size() == outputs * std::size_t(channels_read(spec)) *
-                                       std::size_t(conv.kernel.height) *
-                                       std::size_t(conv.kernel.width),
+  require(weights.weight.size() == weights_of(spec).weight,
           "KernelSpec: weights do not fit the Conv");
   check_bias(spec, weights);
 }
@@ -116,6 +114,17 @@ void check(const KernelSpec& spec, const Weights& weights) {
 
 int channels_read(const KernelSpec& spec) {
   return spec.blocks.front().inputs.size();
+}
+
+WeightShape weights_of(const KernelSpec& spec) {
+  const auto* conv = std::get_if<Conv>(&spec.layer);
+  if (conv == nullptr) {
+    return weight_shape(spec.layer, spec.inputs[0]);
+  }
+  const std::size_t outputs = std::size_t(spec.output.channels);
+  return {outputs * std::size_t(channels_read(spec)) * std::size_t(conv->kernel.height) *
+              std::size_t(conv->kernel.width),
+          outputs};
 }
 
 bool broadcasts(const KernelSpec& spec) {

@@ -15,6 +15,9 @@ void check(const KernelSpec&, const Weights&);
 // Input channels that one output channel of a Conv reads.
 int channels_read(const KernelSpec&);
 
+// Elements of weight and bias that `make` is given.
+WeightShape weights_of(const KernelSpec&);
+
 // Whether the second input of an Add or Mul is 1 x 1 x C and applies to every pixel.
 bool broadcasts(const KernelSpec&);
 
