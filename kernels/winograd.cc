@@ -20,7 +20,7 @@ namespace {
 // Frequencies lie apart by a little more than they are long, or all of them would fall into the same
 // sets of the cache.
 constexpr std::size_t kSkew = 16;
-constexpr std::size_t kChunkFloats = 640 * 1024 / sizeof(float);  // of transformed inputs
+constexpr std::size_t kChunkFloats = 320 * 1024 / sizeof(float);  // of transformed inputs
 constexpr int kMostTiles = 56, kFewestTiles = 14;                 // of a chunk
 
 // G of F(outputs x outputs, 3x3): frequency i of three weights g is G[i] . g.
@@ -211,11 +211,14 @@ void WinogradConv::multiply(Inputs inputs, Outputs outputs, const Panel& panel, 
   strip.vectors = panel.vectors;
   strip.paired = panel.paired;
   strip.tail = lanes;
-  strip.function = {Function::clamp, -infinity, infinity};
+  strip.plain = true;
+  strip.upcoming_floats = std::ptrdiff_t(segment_floats(panel, lanes, channels));
+  strip.passes = tiles_of(context_.routines, panel, chunk.tiles);
   for (int f = 0; f < frequencies(); ++f) {
+    strip.upcoming = strip.weights + strip.upcoming_floats;
     context_.routines.conv_strip(strip);
     strip.input += std::ptrdiff_t(chunk_tiles_) * channels + std::ptrdiff_t(kSkew);
-    strip.weights += segment_floats(panel, lanes, channels);
+    strip.weights = strip.upcoming;
     strip.output += apart;
   }
 
