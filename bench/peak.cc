@@ -30,8 +30,8 @@ double least_seconds(int threads, const F& f) {
   std::barrier together(threads);
   const auto run = [&](int thread) {
     for (int i = 0; i < kTries; ++i) {
-      together.arrive_and_wait();
       const auto begin = Clock::now();
+      together.arrive_and_wait();
       f(thread, i);
       together.arrive_and_wait();
       if (thread == 0) {
