@@ -1,7 +1,6 @@
 #include "apps/board.h"
 
 #include <malloc.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "apps/processor.h"
 #include "core/error.h"
 #include "kernels/fast.h"
 #include "kernels/reference.h"
@@ -25,9 +25,7 @@ std::string host_name() {
 }
 
 int default_threads(int slots) {
-  cpu_set_t set;
-  const int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  return std::max(1, cores / std::max(1, slots));
+  return std::max(1, this_processor().usable_cores() / std::max(1, slots));
 }
 
 std::size_t peak_memory_of_self() {

@@ -13,7 +13,7 @@ namespace sbcnn::apps {
 std::string version();  // of sbcnn
 std::string host_name();
 
-int default_threads(int slots);     // cores for each of this board's ranks
+int default_threads(int slots);     // usable cores for each of this board's ranks
 std::size_t peak_memory_of_self();  // bytes resident at most, of this process
 // Makes the allocator give large blocks back to the system as soon as they are freed, instead
 // of learning to keep them: a board has little memory, and weights come and go in large blocks.
