@@ -10,8 +10,6 @@
 
 #include "apps/processor.h"
 #include "core/error.h"
-#include "kernels/fast.h"
-#include "kernels/reference.h"
 
 namespace sbcnn::apps {
 
@@ -63,11 +61,6 @@ std::filesystem::path worker_binary(const std::filesystem::path& wanted) {
   }
   throw Error(Error::Code::usage,
               "no sbcnn in PATH to run the other ranks: install it, or set SessionOptions::binary");
-}
-
-std::unique_ptr<KernelFactory> make_factory(int threads, bool reference) {
-  return reference ? kernels::make_reference_kernels()
-                   : kernels::make_kernels({.threads = threads});
 }
 
 }  // namespace sbcnn::apps

@@ -1,12 +1,9 @@
-// This board: its name, its cores, the kernels it computes with.
+// This board: its name, its cores, its memory, its sbcnn.
 #pragma once
 
 #include <cstddef>
 #include <filesystem>
-#include <memory>
 #include <string>
-
-#include "core/ports.h"
 
 namespace sbcnn::apps {
 
@@ -22,7 +19,5 @@ void return_memory_early();
 // The program that workers on this board run; see SessionOptions::binary. Throws Error(usage) if
 // none is found.
 std::filesystem::path worker_binary(const std::filesystem::path& wanted);
-
-std::unique_ptr<KernelFactory> make_factory(int threads, bool reference);
 
 }  // namespace sbcnn::apps
