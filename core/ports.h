@@ -30,12 +30,15 @@ struct Block {
 //     dense convolution, and all read the same number of input channels.
 //   Slice: `blocks` say which channels are copied where.
 //   Flatten: copies in storage order (row, column, channel), for the plan renames the channels.
+//   Conv and Dense: `pieces`, unless empty, cut the output's channels into ranges that are stored
+//     apart, each in a view of its own (a message for each peer, say).
 //   Others: `blocks` is empty. ChannelShuffle is a renaming and never gets here.
 struct KernelSpec {
   Layer layer;
   std::vector<Shape> inputs;
   Shape output;
   std::vector<Block> blocks;
+  std::vector<Range> pieces = {};
 };
 
 // Conv: weight [output.channels][channels of a block][kernel.height][kernel.width].
@@ -47,10 +50,15 @@ struct Weights {
 class Kernel {
  public:
   virtual ~Kernel() = default;
-  // inputs[0] has at least required_border(layer, inputs[0].shape()) zeros around it. Views may
-  // be strided and do not overlap the output. One call at a time per KernelFactory.
+  // inputs[0] has at least required_border(layer, inputs[0].shape()) zeros around it, and no gaps
+  // between its pixels if the layer is a Conv. Otherwise views may be strided. They do not overlap
+  // the output. `outputs` has one view for each of the spec's pieces, one if these are empty.
+  // One call at a time per KernelFactory.
   virtual void run(std::span<const View<const float>> inputs,
-                   View<float> output) const noexcept = 0;
+                   std::span<const View<float>> outputs) const noexcept = 0;
+  void run(std::span<const View<const float>> inputs, View<float> output) const noexcept {
+    run(inputs, std::span<const View<float>>(&output, 1));
+  }
 };
 
 // Bytes behind a kernel: its packed weights, and scratch memory that all kernels of a factory

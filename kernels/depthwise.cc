@@ -69,8 +69,14 @@ bool is_depthwise(const KernelSpec& spec) {
       spec.blocks, [](const Block& b) { return b.inputs.size() == 1 && b.outputs == b.inputs; });
 }
 
-std::unique_ptr<Kernel> make_depthwise(const KernelSpec& spec, Weights weights, Context context) {
+std::unique_ptr<Kernel> make_depthwise(const KernelSpec& spec, const Weights& weights,
+                                       Context context) {
   return make_kernel(Depthwise(spec, weights, context));
+}
+
+KernelMemory depthwise_memory(const KernelSpec& spec) {
+  const WeightShape shape = weights_of(spec);
+  return {(shape.weight + shape.bias) * sizeof(float), 0};
 }
 
 }  // namespace sbcnn::kernels

@@ -19,7 +19,9 @@ KernelSpec as_conv(const KernelSpec& dense) {
 class FastFactory final : public KernelFactory {
  public:
   explicit FastFactory(const KernelOptions& options)
-      : pool_(options.threads), context_{routines(options.isa), pool_} {}
+      : pool_(options.threads),
+        context_{routines(options.isa), pool_, scratch_},
+        choice_{options.isa, options.algorithm, options.tuning} {}
 
   std::unique_ptr<Kernel> make(const KernelSpec& spec, Weights weights) override {
     check(spec, weights);
@@ -28,6 +30,12 @@ class FastFactory final : public KernelFactory {
   }
 
   KernelMemory memory(const KernelSpec& spec) const override {
+    if (std::holds_alternative<Conv>(spec.layer)) {
+      return conv_memory(spec, context_, choice_);
+    }
+    if (std::holds_alternative<Dense>(spec.layer)) {
+      return direct_memory(as_conv(spec), context_);
+    }
     const WeightShape shape = weights_of(spec);
     return {(shape.weight + shape.bias) * sizeof(float), 0};
   }
@@ -35,11 +43,10 @@ class FastFactory final : public KernelFactory {
  private:
   using Made = std::unique_ptr<Kernel>;
   Made make(const Conv&, const KernelSpec& s, Weights w) {
-    return is_depthwise(s) ? make_depthwise(s, std::move(w), context_)
-                           : make_conv(s, std::move(w), context_);
+    return make_conv(s, std::move(w), context_, choice_);
   }
   Made make(const Dense&, const KernelSpec& s, Weights w) {
-    return make_conv(as_conv(s), std::move(w), context_);
+    return make_direct(as_conv(s), w, context_);
   }
   Made make(const MaxPool&, const KernelSpec& s, Weights) { return make_max_pool(s, context_); }
   Made make(const AveragePool&, const KernelSpec& s, Weights) {
@@ -61,8 +68,10 @@ class FastFactory final : public KernelFactory {
   Made make(const Flatten&, const KernelSpec& s, Weights) { return make_flatten(s); }
   Made make(const ChannelShuffle&, const KernelSpec&, Weights) { return {}; }  // check() refuses
 
-  ThreadPool pool_;
+  mutable ThreadPool pool_;
+  mutable Scratch scratch_;
   Context context_;
+  ConvChoice choice_;
 };
 
 }  // namespace

@@ -2,12 +2,17 @@
 #pragma once
 
 #include <memory>
+#include <type_traits>
 #include <utility>
 
+#include "kernels/algorithm.h"
 #include "kernels/flush_to_zero.h"
+#include "kernels/isa.h"
 #include "kernels/routines.h"
+#include "kernels/scratch.h"
 #include "kernels/spec.h"
 #include "kernels/thread_pool.h"
+#include "kernels/tuning.h"
 
 namespace sbcnn::kernels {
 
@@ -15,16 +20,22 @@ namespace sbcnn::kernels {
 struct Context {
   const Routines& routines;
   ThreadPool& pool;
+  Scratch& scratch;
 };
 
-// A kernel out of a function object f(Inputs, View<float>).
+// A kernel out of a function object f(Inputs, Outputs), or f(Inputs, View<float>) if the output is
+// always in one piece.
 template <class F>
 class FunctionKernel final : public Kernel {
  public:
   explicit FunctionKernel(F f) : f_(std::move(f)) {}
-  void run(Inputs inputs, View<float> output) const noexcept override {
+  void run(Inputs inputs, Outputs outputs) const noexcept override {
     const FlushToZero flush;
-    f_(inputs, output);
+    if constexpr (std::is_invocable_v<const F&, Inputs, Outputs>) {
+      f_(inputs, outputs);
+    } else {
+      f_(inputs, outputs[0]);
+    }
   }
 
  private:
@@ -56,11 +67,26 @@ void for_rows(const Context& context, int rows, std::size_t work, const F& f) {
   });
 }
 
-// Dense layers are convolutions of one pixel.
-std::unique_ptr<Kernel> make_conv(const KernelSpec&, Weights, Context);
+// How the algorithm of a Conv is found: the one that is forced, if it applies; or measured; or by
+// static rules.
+struct ConvChoice {
+  Isa isa;
+  std::optional<ConvAlgorithm> forced;
+  Tuning* tuning;  // null: do not measure
+};
+std::unique_ptr<Kernel> make_conv(const KernelSpec&, const Weights&, Context, const ConvChoice&);
+KernelMemory conv_memory(const KernelSpec&, Context, const ConvChoice&);
+
+// Conv, one maker and its memory for each ConvAlgorithm. Dense layers are convolutions of one pixel.
+std::unique_ptr<Kernel> make_direct(const KernelSpec&, const Weights&, Context);
+KernelMemory direct_memory(const KernelSpec&, Context);
+// `outputs` x `outputs` pixels a tile: 2 or 4.
+std::unique_ptr<Kernel> make_winograd(int outputs, const KernelSpec&, const Weights&, Context);
+KernelMemory winograd_memory(int outputs, const KernelSpec&, Context);
+std::unique_ptr<Kernel> make_depthwise(const KernelSpec&, const Weights&, Context);
+KernelMemory depthwise_memory(const KernelSpec&);
 // Whether every output channel reads the input channel of the same number alone.
 bool is_depthwise(const KernelSpec&);
-std::unique_ptr<Kernel> make_depthwise(const KernelSpec&, Weights, Context);
 
 std::unique_ptr<Kernel> make_max_pool(const KernelSpec&, Context);
 std::unique_ptr<Kernel> make_average_pool(const KernelSpec&, Context);  // global too

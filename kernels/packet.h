@@ -119,6 +119,39 @@ SBCNN_INLINE Packet multiply_add_lane(Packet w, Packet x, Packet sum) {
 inline constexpr bool kMultipliesByLane = false;
 #endif
 
+// Two neighbouring floats, over and over; a load and nothing else. A vector of weights that holds
+// two taps of kLanes / 2 channels, in turns, multiplies them in at once, so that a half-full vector
+// of channels costs half. What comes out is to be added in pairs.
+#if defined(__AVX__)
+inline constexpr bool kPairsTaps = true;
+SBCNN_INLINE Packet broadcast_pair(const float* p) {
+  double pair;
+  __builtin_memcpy(&pair, p, sizeof pair);
+  return (Packet)packets::pset1<packets::packet_traits<double>::type>(pair);
+}
+#if defined(__AVX512F__)
+#define SBCNN_EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14
+#define SBCNN_ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15, 1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define SBCNN_EVEN_LANES 0, 2, 4, 6, 0, 2, 4, 6
+#define SBCNN_ODD_LANES 1, 3, 5, 7, 1, 3, 5, 7
+#endif
+SBCNN_INLINE Packet add_pairs(Packet v) {  // in the first half of the result
+  return add((Packet)__builtin_shufflevector(v, v, SBCNN_EVEN_LANES),
+             (Packet)__builtin_shufflevector(v, v, SBCNN_ODD_LANES));
+}
+#undef SBCNN_EVEN_LANES
+#undef SBCNN_ODD_LANES
+#else
+inline constexpr bool kPairsTaps = false;
+SBCNN_INLINE Packet broadcast_pair(const float*) {
+  return zero();
+}
+SBCNN_INLINE Packet add_pairs(Packet v) {
+  return v;
+}
+#endif
+
 // sum += a * b, in place. Compilers know three forms of the x86 instruction, pick the one that
 // overwrites a or b where that is its last use, and so move the sums of a tile through all
 // registers until some spill. Spelling the instruction out keeps each sum where it is.

@@ -243,11 +243,23 @@ Run make(const Softmax&, const KernelSpec&, Weights) {
 
 class ReferenceKernel final : public Kernel {
  public:
-  explicit ReferenceKernel(Run run) : run_(std::move(run)) {}
-  void run(Inputs inputs, View<float> output) const noexcept override { run_(inputs, output); }
+  ReferenceKernel(Run run, std::vector<Range> pieces)
+      : run_(std::move(run)), pieces_(std::move(pieces)) {}
+  void run(Inputs inputs, Outputs outputs) const noexcept override {
+    if (pieces_.size() == 1) {
+      run_(inputs, outputs[0]);
+      return;
+    }
+    Tensor whole({outputs[0].shape().height, outputs[0].shape().width, pieces_.back().end});
+    run_(inputs, whole.view());
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+      copy(whole.view().channels(pieces_[i]), outputs[i]);
+    }
+  }
 
  private:
   Run run_;
+  std::vector<Range> pieces_;
 };
 
 class ReferenceFactory final : public KernelFactory {
@@ -258,9 +270,10 @@ class ReferenceFactory final : public KernelFactory {
   }
   std::unique_ptr<Kernel> make(const KernelSpec& spec, Weights weights) override {
     check(spec, weights);
-    return std::make_unique<ReferenceKernel>(std::visit(
+    Run run = std::visit(
         [&](const auto& layer) { return kernels::make(layer, spec, std::move(weights)); },
-        spec.layer));
+        spec.layer);
+    return std::make_unique<ReferenceKernel>(std::move(run), pieces_of(spec));
   }
 };
 

@@ -5,44 +5,58 @@
 
 #include "kernels/packet.h"
 #include "kernels/tile.h"
+#include "kernels/winograd_tile.h"
 
 namespace sbcnn::kernels::SBCNN_ISA {
 namespace {
 
 // --- convolution -----------------------------------------------------------------------------
 
+// Most pixels of a tile, by [paired][vectors].
 #if defined(__AVX512F__)
-constexpr int kTilePixels[5] = {0, 14, 14, 9, 6};
+constexpr int kTilePixels[2][5] = {{0, 14, 14, 9, 6}, {14, 14, 9, 0, 0}};
 #elif defined(__AVX__)
-constexpr int kTilePixels[5] = {0, 12, 6, 4, 0};
+constexpr int kTilePixels[2][5] = {{0, 12, 6, 4, 0}, {12, 6, 4, 0, 0}};
 #elif defined(__SSE2__)
-constexpr int kTilePixels[5] = {0, 8, 5, 3, 0};
+constexpr int kTilePixels[2][5] = {{0, 8, 5, 3, 0}, {}};
 #else
-constexpr int kTilePixels[5] = {0, 8, 8, 6, 5};
+constexpr int kTilePixels[2][5] = {{0, 8, 8, 6, 5}, {}};
 #endif
-constexpr int kMostPixels = 14;
+constexpr int kMostPixels = 14, kMostRows = 2;
 
-using TileFunction = void (*)(const ConvRow&, int first_pixel);
+using TileFunction = void (*)(const ConvStrip&, int row, int column);
 
-template <int Pixels, int Vectors>
+template <int Rows, int Columns, int Vectors, bool Paired>
 constexpr TileFunction tile_or_null() {
-  if constexpr (Pixels <= kTilePixels[Vectors]) {
-    return conv_tile<Pixels, Vectors>;
+  if constexpr (Rows * Columns <= kTilePixels[Paired][Vectors]) {
+    return conv_tile<Rows, Columns, Vectors, Paired>;
   } else {
     return nullptr;
   }
 }
 
-#define SBCNN_TILES(V)                                                                            \
-  {                                                                                               \
-    nullptr, tile_or_null<1, V>(), tile_or_null<2, V>(), tile_or_null<3, V>(),                    \
-        tile_or_null<4, V>(), tile_or_null<5, V>(), tile_or_null<6, V>(), tile_or_null<7, V>(),   \
-        tile_or_null<8, V>(), tile_or_null<9, V>(), tile_or_null<10, V>(), tile_or_null<11, V>(), \
-        tile_or_null<12, V>(), tile_or_null<13, V>(), tile_or_null<14, V>()                       \
-  }
-constexpr TileFunction kTiles[5][kMostPixels + 1] = {
-    {}, SBCNN_TILES(1), SBCNN_TILES(2), SBCNN_TILES(3), SBCNN_TILES(4)};
-#undef SBCNN_TILES
+struct TilesByColumns {
+  TileFunction columns[kMostPixels + 1];
+};
+
+template <int Rows, int Vectors, bool Paired>
+constexpr TilesByColumns tiles() {
+  return {{nullptr, tile_or_null<Rows, 1, Vectors, Paired>(),
+           tile_or_null<Rows, 2, Vectors, Paired>(), tile_or_null<Rows, 3, Vectors, Paired>(),
+           tile_or_null<Rows, 4, Vectors, Paired>(), tile_or_null<Rows, 5, Vectors, Paired>(),
+           tile_or_null<Rows, 6, Vectors, Paired>(), tile_or_null<Rows, 7, Vectors, Paired>(),
+           tile_or_null<Rows, 8, Vectors, Paired>(), tile_or_null<Rows, 9, Vectors, Paired>(),
+           tile_or_null<Rows, 10, Vectors, Paired>(), tile_or_null<Rows, 11, Vectors, Paired>(),
+           tile_or_null<Rows, 12, Vectors, Paired>(), tile_or_null<Rows, 13, Vectors, Paired>(),
+           tile_or_null<Rows, 14, Vectors, Paired>()}};
+}
+
+// By [rows - 1][paired][vectors].
+constexpr TilesByColumns kTiles[kMostRows][2][5] = {
+    {{{}, tiles<1, 1, false>(), tiles<1, 2, false>(), tiles<1, 3, false>(), tiles<1, 4, false>()},
+     {tiles<1, 0, true>(), tiles<1, 1, true>(), tiles<1, 2, true>(), {}, {}}},
+    {{{}, tiles<2, 1, false>(), tiles<2, 2, false>(), tiles<2, 3, false>(), tiles<2, 4, false>()},
+     {tiles<2, 0, true>(), tiles<2, 1, true>(), tiles<2, 2, true>(), {}, {}}}};
 
 // --- element-wise ----------------------------------------------------------------------------
 
@@ -121,16 +135,24 @@ void apply_to_pixels(const Function& f, float* y, std::ptrdiff_t step, int pixel
 
 // --- rows ------------------------------------------------------------------------------------
 
-void conv_row(const ConvRow& row) {
-  const int most = kTilePixels[row.vectors];
-  const int tiles = (row.pixels + most - 1) / most;
-  for (int i = 0; i < tiles; ++i) {  // of equal size, as near as possible
-    const int begin = int(std::ptrdiff_t(row.pixels) * i / tiles);
-    const int end = int(std::ptrdiff_t(row.pixels) * (i + 1) / tiles);
-    kTiles[row.vectors][end - begin](row, begin);
+void conv_strip(const ConvStrip& strip) {
+  const int most = kTilePixels[strip.paired][strip.vectors];
+  for (int y = 0; y < strip.rows;) {
+    const int rows = strip.pixels <= most / 2 && y + 1 < strip.rows ? 2 : 1;
+    const TilesByColumns& tiles = kTiles[rows - 1][strip.paired][strip.vectors];
+    const int count = (strip.pixels * rows + most - 1) / most;
+    for (int i = 0, begin = 0; i < count; ++i) {  // of equal size, as near as possible
+      const int end = begin + (strip.pixels - begin) / (count - i);
+      tiles.columns[end - begin](strip, y, begin);
+      begin = end;
+    }
+    y += rows;
   }
-  apply_to_pixels(row.function, row.output, row.output_step, row.pixels,
-                  (row.vectors - 1) * kLanes + row.tail);
+  for (int y = 0; y < strip.rows; ++y) {
+    apply_to_pixels(strip.function, strip.output + y * strip.output_row_step, strip.output_step,
+                    strip.pixels,
+                    (strip.vectors + (strip.paired ? 1 : 0) - 1) * kLanes + strip.tail);
+  }
 }
 
 // `Pixels` pixels times one vector of channels that begins at `c` and has n lanes.
@@ -240,11 +262,23 @@ void sum_pool(const PoolPixel& a, float scale) {
 }
 
 constexpr Routines kRoutines = {
-    kLanes,     {kTilePixels[0], kTilePixels[1], kTilePixels[2], kTilePixels[3], kTilePixels[4]},
-    conv_row,   depthwise_row,
-    max_pool,   sum_pool,
-    apply,      scale_shift,
-    add_arrays, mul_arrays};
+    kLanes,
+    {{kTilePixels[0][0], kTilePixels[0][1], kTilePixels[0][2], kTilePixels[0][3],
+      kTilePixels[0][4]},
+     {kTilePixels[1][0], kTilePixels[1][1], kTilePixels[1][2], kTilePixels[1][3],
+      kTilePixels[1][4]}},
+    conv_strip,
+    winograd_input<2>,
+    winograd_output<2>,
+    winograd_input<4>,
+    winograd_output<4>,
+    depthwise_row,
+    max_pool,
+    sum_pool,
+    apply,
+    scale_shift,
+    add_arrays,
+    mul_arrays};
 
 }  // namespace
 

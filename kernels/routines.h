@@ -20,30 +20,61 @@ struct Function {
   float alpha, beta;
 };
 
-// `pixels` neighbouring output pixels times one panel of output channels. A panel is up to four
-// vectors of output channels; its weights lie packed as [tap][vectors * lanes], taps in the order
-// (row of segments, segment, float of the segment). A segment is a run of input that is contiguous
-// in memory: a kernel row of whole pixels, or the channels of one pixel.
-struct ConvRow {
+// rows x pixels output pixels times one panel of output channels. A panel is up to four vectors of
+// output channels, and maybe a paired one (see tile.h) of up to lanes / 2 channels. Its weights lie
+// packed by segment. A segment is a run of input that is contiguous in memory: a kernel row of whole
+// pixels, or the channels of one pixel. Segments follow each other in the order (row of segments,
+// segment); a segment's weights are [tap][vector][lane], and in a paired panel
+// [two taps]([tap][vector][lane], [paired channel][tap]).
+struct ConvStrip {
   const float* input;  // first tap of the first pixel
-  std::ptrdiff_t input_step;
+  std::ptrdiff_t input_step, input_row_step;
   int segment_rows, segment_columns, segment_length;
   std::ptrdiff_t segment_row_step, segment_column_step;
 
   const float* weights;   // aligned to a vector
-  const float* bias;      // vectors * lanes, aligned
+  const float* bias;      // vectors * lanes, aligned; then, if paired, [channel](bias, 0)
   const float* residual;  // null if none
-  std::ptrdiff_t residual_step;
+  std::ptrdiff_t residual_step, residual_row_step;
   float* output;
-  std::ptrdiff_t output_step;
+  std::ptrdiff_t output_step, output_row_step;
 
-  int pixels;
+  int rows, pixels;
   int vectors;
+  bool paired;
   int tail;  // channels of the last vector, 1 ... lanes; nothing is written beyond them
   Function function;
 };
 
-// Like ConvRow for a convolution where output channel c reads input channel c alone.
+// Winograd's input transform of `tiles` neighbouring tiles, counted row by row. Frequency f of tile i
+// goes to output + f * frequency_step + i * channels.
+struct WinogradInput {
+  const float* input;  // of tile 0's first tap
+  std::ptrdiff_t row_step, column_step;
+  int rows, columns;  // that may be read from there on; beyond, input counts as zero
+  int channels;
+  int first_tile, tiles, tiles_per_row;
+  float* output;
+  std::ptrdiff_t frequency_step;
+};
+
+// The way back: frequency f of tile i comes from input + f * frequency_step + i * input_step. Bias,
+// residual and clamp are applied, and what lies beyond rows x columns is left out.
+struct WinogradOutput {
+  const float* input;
+  std::ptrdiff_t input_step, frequency_step;
+  int channels;
+  int first_tile, tiles, tiles_per_row;
+  const float* bias;
+  const float* residual;  // of tile 0's first pixel; null if none
+  std::ptrdiff_t residual_row_step, residual_column_step;
+  float* output;  // of tile 0's first pixel
+  std::ptrdiff_t row_step, column_step;
+  int rows, columns;  // of the output
+  float lower, upper;
+};
+
+// One row of a convolution where output channel c reads input channel c alone.
 // weights: [kernel_rows][kernel_columns][channels]; rows of weights may be skipped.
 struct DepthwiseRow {
   const float* input;
@@ -71,9 +102,14 @@ struct PoolPixel {
 
 struct Routines {
   int lanes;
-  int tile_pixels[5];  // most pixels of a tile, by vectors; 0: no such tile
+  // Most pixels of a tile, by vectors, of panels without and with a paired vector; 0: no such tile.
+  int tile_pixels[2][5];
 
-  void (*conv_row)(const ConvRow&);
+  void (*conv_strip)(const ConvStrip&);
+  void (*winograd2_input)(const WinogradInput&);
+  void (*winograd2_output)(const WinogradOutput&);
+  void (*winograd4_input)(const WinogradInput&);
+  void (*winograd4_output)(const WinogradOutput&);
   void (*depthwise_row)(const DepthwiseRow&);
   void (*max_pool)(const PoolPixel&);               // -infinity where the window is empty
   void (*sum_pool)(const PoolPixel&, float scale);  // scale * sum

@@ -40,6 +40,19 @@ void check_conv(const KernelSpec& spec, const Weights& weights) {
   check_bias(spec, weights);
 }
 
+void check_pieces(const KernelSpec& spec) {
+  const bool may = std::holds_alternative<Conv>(spec.layer) ||
+                   std::holds_alternative<Dense>(spec.layer);
+  int end = 0;
+  for (const Range& piece : spec.pieces) {
+    require(may && piece.begin == end && piece.size() > 0,
+            "KernelSpec: pieces that do not cover the output of a Conv or Dense in order");
+    end = piece.end;
+  }
+  require(spec.pieces.empty() || end == spec.output.channels,
+          "KernelSpec: pieces that do not cover the output's channels");
+}
+
 void check_slice(const KernelSpec& spec) {
   for (const Block& b : spec.blocks) {
     require(inside(b.inputs, spec.inputs[0].channels) && inside(b.outputs, spec.output.channels) &&
@@ -67,6 +80,7 @@ void check_pad(const KernelSpec& spec) {
 void check(const KernelSpec& spec, const Weights& weights) {
   require(!spec.inputs.empty(), "KernelSpec: a layer without input");
   require(spec.output.size() > 0, "KernelSpec: an empty output");
+  check_pieces(spec);
   const bool same_shape =
       std::ranges::all_of(spec.inputs, [&](const Shape& s) { return s == spec.output; });
   if (std::holds_alternative<Conv>(spec.layer)) {
@@ -114,6 +128,10 @@ void check(const KernelSpec& spec, const Weights& weights) {
 
 int channels_read(const KernelSpec& spec) {
   return spec.blocks.front().inputs.size();
+}
+
+std::vector<Range> pieces_of(const KernelSpec& spec) {
+  return spec.pieces.empty() ? std::vector<Range>{{0, spec.output.channels}} : spec.pieces;
 }
 
 WeightShape weights_of(const KernelSpec& spec) {

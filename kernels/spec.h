@@ -7,6 +7,7 @@
 namespace sbcnn::kernels {
 
 using Inputs = std::span<const View<const float>>;
+using Outputs = std::span<const View<float>>;  // by piece
 
 // Throws ContractViolation where the numbers of the layer, its shapes, blocks and weights do not
 // fit together, and for ChannelShuffle, which a plan turns into a renaming of channels.
@@ -14,6 +15,9 @@ void check(const KernelSpec&, const Weights&);
 
 // Input channels that one output channel of a Conv reads.
 int channels_read(const KernelSpec&);
+
+// The pieces of the output's channels: those of the spec, or one.
+std::vector<Range> pieces_of(const KernelSpec&);
 
 // Elements of weight and bias that `make` is given.
 WeightShape weights_of(const KernelSpec&);

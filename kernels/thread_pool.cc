@@ -36,7 +36,7 @@ ThreadPool::ThreadPool(int threads) {
   workers_.reserve(std::size_t(threads - 1));
   try {
     for (int i = 1; i < threads; ++i) {
-      workers_.emplace_back([this] { work(); });
+      workers_.emplace_back([this, i] { work(i); });
     }
   } catch (...) {
     stop();
@@ -61,29 +61,29 @@ void ThreadPool::stop() {
 // something else, holds nobody up. A worker joins (inside_) before it looks whether the loop is
 // open, and the caller closes it before it looks who is inside; in the one order of all seq_cst
 // operations, one of them sees the other.
-void ThreadPool::run(int tasks, Call call, const void* f) {
-  call_ = call;
+void ThreadPool::run(int tasks, Call each, const void* f) {
+  call_ = each;
   f_ = f;
   tasks_ = tasks;
   next_.store(0, std::memory_order_relaxed);
   open_.store(true);
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
-  take_tasks();
+  take_tasks(0);
   open_.store(false);
   while (const std::uint32_t left = inside_.load()) {
     await_change(inside_, left);
   }
 }
 
-void ThreadPool::take_tasks() {
+void ThreadPool::take_tasks(int thread) {
   for (int i = next_.fetch_add(1, std::memory_order_relaxed); i < tasks_;
        i = next_.fetch_add(1, std::memory_order_relaxed)) {
-    call_(f_, i);
+    call_(f_, i, thread);
   }
 }
 
-void ThreadPool::work() {
+void ThreadPool::work(int thread) {
   const FlushToZero flush;
   std::uint32_t round = 0;
   while (true) {
@@ -93,7 +93,7 @@ void ThreadPool::work() {
     }
     inside_.fetch_add(1);
     if (open_.load()) {
-      take_tasks();
+      take_tasks(thread);
     }
     if (inside_.fetch_sub(1) == 1) {
       inside_.notify_all();

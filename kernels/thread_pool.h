@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace sbcnn::kernels {
@@ -21,26 +22,36 @@ class ThreadPool {
 
   int threads() const { return int(workers_.size()) + 1; }
 
-  // Calls f(i) once for each 0 <= i < tasks and returns when all are done. f must not throw.
-  // One loop at a time; not from within a task.
+  // Calls f(i), or f(i, thread) with 0 <= thread < threads(), once for each 0 <= i < tasks and
+  // returns when all are done. f must not throw. One loop at a time; not from within a task.
   template <class F>
   void parallel_for(int tasks, const F& f) {
     if (workers_.empty() || tasks <= 1) {
       for (int i = 0; i < tasks; ++i) {
-        f(i);
+        call(f, i, 0);
       }
       return;
     }
     run(
-        tasks, [](const void* g, int i) { (*static_cast<const F*>(g))(i); }, &f);
+        tasks,
+        [](const void* g, int i, int thread) { call(*static_cast<const F*>(g), i, thread); }, &f);
   }
 
  private:
-  using Call = void (*)(const void* f, int i);
+  using Call = void (*)(const void* f, int i, int thread);
+
+  template <class F>
+  static void call(const F& f, int i, int thread) {
+    if constexpr (std::is_invocable_v<const F&, int, int>) {
+      f(i, thread);
+    } else {
+      f(i);
+    }
+  }
 
   void run(int tasks, Call, const void* f);
-  void take_tasks();
-  void work();
+  void take_tasks(int thread);
+  void work(int thread);
   void stop();
 
   std::vector<std::thread> workers_;

@@ -1,19 +1,25 @@
 // The convolution micro-kernel: one tile of the output, computed in registers.
 //
-// A tile is `Pixels` neighbouring output pixels times `Vectors` vectors of output channels. Every
-// product adds  input[pixel][tap] * weight[tap][channel]  to sum[pixel][channel], so a step over
-// one tap loads `Vectors` vectors of weights and `Pixels` single floats, each broadcast to a
-// vector, for Pixels * Vectors multiply-adds. The sizes follow from the registers there are:
+// A tile is Rows x Columns output pixels times `Vectors` vectors of output channels. Every product
+// adds  input[pixel][tap] * weight[tap][channel]  to sum[pixel][channel], so a step over one tap
+// loads `Vectors` vectors of weights and one float for each pixel, broadcast to a vector, for
+// pixels * Vectors multiply-adds. The sizes follow from the registers there are:
 //
-//   ISA       registers  tiles (pixels x vectors)
+//   ISA       registers  pixels x vectors
 //   AVX-512   32         14 x 2   9 x 3   6 x 4     sums + weights + 1 broadcast <= 32
 //   AVX2      16          6 x 2   4 x 3             16
 //   SSE2      16          5 x 2   3 x 3             one more for the product: no FMA
 //   NEON      32          8 x 2   6 x 3   5 x 4     sums + weights + one register per pixel
 //
-// Taps come in segments, runs of contiguous input (see ConvRow): with channels last, a kernel row
+// Where the output is too narrow to fill a row of that many pixels, a tile spans two rows.
+//
+// Taps come in segments, runs of contiguous input (see ConvStrip): with channels last, a kernel row
 // over whole pixels is one segment, which makes a convolution an implicit matrix product without
 // any copy of the input. The border of stored zeros spares the loop all edges.
+//
+// A `Paired` tile has one more vector of sums, for up to kLanes / 2 channels: its lanes hold two
+// taps of each channel in turns, which are multiplied in together (see broadcast_pair) and added
+// when the tile is finished. 24 channels on AVX-512 then cost one vector and a half, not two.
 //
 // What differs by ISA is how one group of taps is multiplied in: x86 broadcasts floats straight
 // from memory, NEON loads four taps of a pixel at once and multiplies by lane.
@@ -31,73 +37,98 @@ inline constexpr int kPrefetchFloats = 2048;
 
 // Addresses of the pixels of a tile. x86 adds one or two times a register to a base address for
 // free, so one base serves three pixels and 14 pixels fit into the 16 address registers.
-template <int Pixels>
+template <int Rows, int Columns>
 struct PixelPointers {
-  static constexpr int kBases = (Pixels + 2) / 3;
-  const float* base[kBases];
+  static constexpr int kBasesPerRow = (Columns + 2) / 3;
+  const float* base[Rows * kBasesPerRow];
   std::ptrdiff_t step;
 
-  SBCNN_INLINE PixelPointers(const float* first, std::ptrdiff_t pixel_step) : step(pixel_step) {
+  SBCNN_INLINE PixelPointers(const float* first, std::ptrdiff_t pixel_step, std::ptrdiff_t row_step)
+      : step(pixel_step) {
     SBCNN_UNROLL
-    for (int i = 0; i < kBases; ++i) {
-      base[i] = first + 3 * i * step;
-      keep_address(base[i]);
+    for (int r = 0; r < Rows; ++r) {
+      SBCNN_UNROLL
+      for (int i = 0; i < kBasesPerRow; ++i) {
+        const float*& b = base[r * kBasesPerRow + i];
+        b = first + r * row_step + 3 * i * step;
+        keep_address(b);
+      }
     }
   }
   SBCNN_INLINE const float* operator[](int pixel) const {
-    return base[pixel / 3] + (pixel % 3) * step;
+    const int column = pixel % Columns;
+    return base[pixel / Columns * kBasesPerRow + column / 3] + (column % 3) * step;
   }
   SBCNN_INLINE void advance(int taps) {
     SBCNN_UNROLL
-    for (int i = 0; i < kBases; ++i) {
+    for (int i = 0; i < Rows * kBasesPerRow; ++i) {
       base[i] += taps;
       keep_address(base[i]);
     }
   }
 };
 
-template <int Pixels, int Vectors>
+template <int Rows, int Columns, int Vectors, bool Paired>
 struct Tile {
-  Packet sum[Pixels][Vectors];
+  static constexpr int kPixels = Rows * Columns;
+  static constexpr int kSums = Vectors + (Paired ? 1 : 0);
+  using Pointers = PixelPointers<Rows, Columns>;
 
-  SBCNN_INLINE void clear() {
+  Packet sum[kPixels][kSums];
+
+  SBCNN_INLINE void begin(const float* bias) {
     SBCNN_UNROLL
-    for (int p = 0; p < Pixels; ++p) {
+    for (int v = 0; v < kSums; ++v) {
+      const Packet b = load_aligned(bias + v * kLanes);
       SBCNN_UNROLL
-      for (int v = 0; v < Vectors; ++v) {
-        sum[p][v] = zero();
+      for (int p = 0; p < kPixels; ++p) {
+        sum[p][v] = b;
       }
     }
   }
 
-  // Tap number `Tap` after the pointers.
+  // Tap number `Tap` after the pointers, into the vectors that are not paired.
   template <int Tap>
-  SBCNN_INLINE void step(const PixelPointers<Pixels>& x, const float* weights) {
-    Packet w[Vectors];
-    SBCNN_UNROLL
-    for (int v = 0; v < Vectors; ++v) {
-      w[v] = load_aligned(weights + (Tap * Vectors + v) * kLanes);
-    }
-    SBCNN_UNROLL
-    for (int p = 0; p < Pixels; ++p) {
-      const Packet value = broadcast(x[p][Tap]);
+  SBCNN_INLINE void step(const Pointers& x, const float* weights) {
+    if constexpr (Vectors > 0) {
+      Packet w[Vectors];
       SBCNN_UNROLL
       for (int v = 0; v < Vectors; ++v) {
-        kernels::SBCNN_ISA::accumulate(sum[p][v], w[v], value);
+        w[v] = load_aligned(weights + v * kLanes);
+      }
+      SBCNN_UNROLL
+      for (int p = 0; p < kPixels; ++p) {
+        const Packet value = broadcast(x[p][Tap]);
+        SBCNN_UNROLL
+        for (int v = 0; v < Vectors; ++v) {
+          kernels::SBCNN_ISA::accumulate(sum[p][v], w[v], value);
+        }
       }
     }
+  }
+
+  // Taps `Tap` and `Tap` + 1. Their weights lie together: both taps' vectors, then the paired one.
+  template <int Tap>
+  SBCNN_INLINE void step_pair(const Pointers& x, const float* weights) {
+    step<Tap>(x, weights);
+    const Packet w = load_aligned(weights + 2 * Vectors * kLanes);
+    SBCNN_UNROLL
+    for (int p = 0; p < kPixels; ++p) {
+      kernels::SBCNN_ISA::accumulate(sum[p][Vectors], w, broadcast_pair(x[p] + Tap));
+    }
+    step<Tap + 1>(x, weights + Vectors * kLanes);
   }
 
 #if defined(__aarch64__)
   template <int Lane>
-  SBCNN_INLINE void step_lane(const Packet (&x)[Pixels], const float* weights) {
+  SBCNN_INLINE void step_lane(const Packet (&x)[kPixels], const float* weights) {
     Packet w[Vectors];
     SBCNN_UNROLL
     for (int v = 0; v < Vectors; ++v) {
       w[v] = load_aligned(weights + (Lane * Vectors + v) * kLanes);
     }
     SBCNN_UNROLL
-    for (int p = 0; p < Pixels; ++p) {
+    for (int p = 0; p < kPixels; ++p) {
       SBCNN_UNROLL
       for (int v = 0; v < Vectors; ++v) {
         sum[p][v] = multiply_add_lane<Lane>(w[v], x[p], sum[p][v]);
@@ -106,11 +137,11 @@ struct Tile {
   }
 #endif
 
-  SBCNN_INLINE void four_steps(const PixelPointers<Pixels>& x, const float* weights) {
+  SBCNN_INLINE void four_steps(const Pointers& x, const float* weights) {
 #if defined(__aarch64__)
-    Packet taps[Pixels];
+    Packet taps[kPixels];
     SBCNN_UNROLL
-    for (int p = 0; p < Pixels; ++p) {
+    for (int p = 0; p < kPixels; ++p) {
       taps[p] = load(x[p]);
     }
     step_lane<0>(taps, weights);
@@ -118,74 +149,128 @@ struct Tile {
     step_lane<2>(taps, weights);
     step_lane<3>(taps, weights);
 #else
-    step<0>(x, weights);
-    step<1>(x, weights);
-    step<2>(x, weights);
-    step<3>(x, weights);
+    if constexpr (Paired) {
+      step_pair<0>(x, weights);
+      step_pair<2>(x, weights + (2 * Vectors + 1) * kLanes);
+    } else {
+      step<0>(x, weights);
+      step<1>(x, weights + Vectors * kLanes);
+      step<2>(x, weights + 2 * Vectors * kLanes);
+      step<3>(x, weights + 3 * Vectors * kLanes);
+    }
 #endif
   }
 
+  // The last tap of a segment has no neighbour: its pair is itself, times weights of zero.
+  SBCNN_INLINE void last_step(const Pointers& x, const float* weights) {
+    step<0>(x, weights);
+    if constexpr (Paired) {
+      const Packet w = load_aligned(weights + Vectors * kLanes);
+      SBCNN_UNROLL
+      for (int p = 0; p < kPixels; ++p) {
+        kernels::SBCNN_ISA::accumulate(sum[p][Vectors], w, broadcast(x[p][0]));
+      }
+    }
+  }
+
   // Adds one segment and returns where the weights of the next begin.
-  SBCNN_INLINE const float* accumulate(PixelPointers<Pixels> x, int taps, const float* weights) {
-    constexpr int kFloatsPerTap = Vectors * kLanes;
+  SBCNN_INLINE const float* accumulate(Pointers x, int taps, const float* weights) {
+    constexpr int kFloatsPerStep =
+        (kTapsPerStep * Vectors + (Paired ? kTapsPerStep / 2 : 0)) * kLanes;
     for (; taps >= kTapsPerStep; taps -= kTapsPerStep) {
       SBCNN_UNROLL
-      for (int i = 0; i < kTapsPerStep * kFloatsPerTap; i += 16) {
+      for (int i = 0; i < kFloatsPerStep; i += 16) {
         __builtin_prefetch(weights + kPrefetchFloats + i);
       }
       four_steps(x, weights);
-      weights += kTapsPerStep * kFloatsPerTap;
+      weights += kFloatsPerStep;
       x.advance(kTapsPerStep);
     }
+    if constexpr (Paired) {
+      if (taps >= 2) {
+        step_pair<0>(x, weights);
+        weights += (2 * Vectors + 1) * kLanes;
+        x.advance(2);
+        taps -= 2;
+      }
+    }
     for (; taps > 0; --taps) {
-      step<0>(x, weights);
-      weights += kFloatsPerTap;
+      last_step(x, weights);
+      weights += kSums * kLanes;
       x.advance(1);
     }
     return weights;
   }
 
-  // Bias, residual and the clamping functions happen here, while the sums are in registers.
-  SBCNN_INLINE void finish(const ConvRow& row, int first_pixel) {
-    const bool clamps = row.function.kind == Function::clamp;
-    const Packet lower = broadcast(clamps ? row.function.alpha : -__builtin_inff());
-    const Packet upper = broadcast(clamps ? row.function.beta : __builtin_inff());
+  // Residual and the clamping functions happen here, while the sums are in registers.
+  SBCNN_INLINE void finish(const ConvStrip& strip, const float* residual, float* output) {
+    const bool clamps = strip.function.kind == Function::clamp;
+    const Packet lower = broadcast(clamps ? strip.function.alpha : -__builtin_inff());
+    const Packet upper = broadcast(clamps ? strip.function.beta : __builtin_inff());
     SBCNN_UNROLL
-    for (int p = 0; p < Pixels; ++p) {
-      float* output = row.output + (first_pixel + p) * row.output_step;
-      const float* residual =
-          row.residual == nullptr ? nullptr : row.residual + (first_pixel + p) * row.residual_step;
+    for (int p = 0; p < kPixels; ++p) {
+      const int row = p / Columns, column = p % Columns;
+      float* out = output + row * strip.output_row_step + column * strip.output_step;
+      const float* other =
+          residual == nullptr
+              ? nullptr
+              : residual + row * strip.residual_row_step + column * strip.residual_step;
       SBCNN_UNROLL
-      for (int v = 0; v < Vectors; ++v) {
-        const bool partial = v == Vectors - 1 && row.tail < kLanes;
-        Packet y = add(sum[p][v], load_aligned(row.bias + v * kLanes));
+      for (int v = 0; v < kSums; ++v) {
+        const bool partial = v == kSums - 1 && strip.tail < kLanes;
+        Packet y = Paired && v == Vectors ? add_pairs(sum[p][v]) : sum[p][v];
         if (residual != nullptr) {
-          y = add(y, partial ? load(residual + v * kLanes, row.tail) : load(residual + v * kLanes));
+          y = add(y, partial ? load(other + v * kLanes, strip.tail) : load(other + v * kLanes));
         }
         y = min(max(y, lower), upper);
         if (partial) {
-          store(output + v * kLanes, y, row.tail);
+          store(out + v * kLanes, y, strip.tail);
         } else {
-          store(output + v * kLanes, y);
+          store(out + v * kLanes, y);
         }
       }
     }
   }
 };
 
-template <int Pixels, int Vectors>
-void conv_tile(const ConvRow& row, int first_pixel) {
-  Tile<Pixels, Vectors> tile;
-  tile.clear();
-  const float* weights = row.weights;
-  const float* input = row.input + first_pixel * row.input_step;
-  for (int i = 0; i < row.segment_rows; ++i, input += row.segment_row_step) {
-    const float* segment = input;
-    for (int j = 0; j < row.segment_columns; ++j, segment += row.segment_column_step) {
-      weights = tile.accumulate({segment, row.input_step}, row.segment_length, weights);
+// The lines of the output that the tile will write, so that they are at hand when it is done.
+template <int Rows, int Columns, int Sums>
+SBCNN_INLINE void prefetch_output(const ConvStrip& strip, const float* output) {
+  SBCNN_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    SBCNN_UNROLL
+    for (int c = 0; c < Columns; ++c) {
+      const float* pixel = output + r * strip.output_row_step + c * strip.output_step;
+      SBCNN_UNROLL
+      for (int i = 0; i < Sums * kLanes; i += 16) {
+        __builtin_prefetch(pixel + i, 1);
+      }
     }
   }
-  tile.finish(row, first_pixel);
+}
+
+// The tile whose first pixel is (`row`, `column`) of the strip.
+template <int Rows, int Columns, int Vectors, bool Paired>
+void conv_tile(const ConvStrip& strip, int row, int column) {
+  using ThisTile = Tile<Rows, Columns, Vectors, Paired>;
+  float* output = strip.output + row * strip.output_row_step + column * strip.output_step;
+  prefetch_output<Rows, Columns, ThisTile::kSums>(strip, output);
+  ThisTile tile;
+  tile.begin(strip.bias);
+  const float* weights = strip.weights;
+  const float* input = strip.input + row * strip.input_row_step + column * strip.input_step;
+  for (int i = 0; i < strip.segment_rows; ++i, input += strip.segment_row_step) {
+    const float* segment = input;
+    for (int j = 0; j < strip.segment_columns; ++j, segment += strip.segment_column_step) {
+      weights = tile.accumulate({segment, strip.input_step, strip.input_row_step},
+                                strip.segment_length, weights);
+    }
+  }
+  const float* residual =
+      strip.residual == nullptr
+          ? nullptr
+          : strip.residual + row * strip.residual_row_step + column * strip.residual_step;
+  tile.finish(strip, residual, output);
 }
 
 }  // namespace sbcnn::kernels::SBCNN_ISA

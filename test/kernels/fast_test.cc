@@ -17,18 +17,32 @@ using namespace sbcnn;
 using namespace sbcnn::test;
 using Kind = Activation::Kind;
 
+using kernels::ConvAlgorithm;
+
 struct Variant {
   kernels::Isa isa;
   int threads;
+  ConvAlgorithm algorithm;  // of every Conv that it applies to
   std::unique_ptr<KernelFactory> factory;
+
+  std::string name() const {
+    return std::string(kernels::name_of(isa)) + " " + std::string(name_of(algorithm)) + " " +
+           std::to_string(threads) + " threads";
+  }
 };
+constexpr ConvAlgorithm kAlgorithms[] = {ConvAlgorithm::direct, ConvAlgorithm::winograd2,
+                                         ConvAlgorithm::winograd4, ConvAlgorithm::depthwise};
 
 std::vector<Variant>& variants() {
   static std::vector<Variant> all = [] {
     std::vector<Variant> v;
     for (const kernels::Isa isa : kernels::available_isas()) {
-      for (const int threads : {1, 3}) {
-        v.push_back({isa, threads, kernels::make_kernels({threads, isa})});
+      for (const ConvAlgorithm algorithm : kAlgorithms) {
+        for (const int threads : {1, 3}) {
+          kernels::KernelOptions options{threads, isa};
+          options.algorithm = algorithm;
+          v.push_back({isa, threads, algorithm, kernels::make_kernels(options)});
+        }
       }
     }
     return v;
@@ -89,7 +103,8 @@ void compare(const KernelSpec& spec, const Weights& weights, int margin, Numbers
   std::vector<Canvas> inputs;
   for (std::size_t i = 0; i < spec.inputs.size(); ++i) {
     const Border border = i == 0 ? required_border(spec.layer, spec.inputs[0]) : Border{};
-    inputs.emplace_back(spec.inputs[i], border, margin);
+    const bool dense = i == 0 && std::holds_alternative<Conv>(spec.layer);  // see ports.h
+    inputs.emplace_back(spec.inputs[i], border, dense ? 0 : margin);
     fill(inputs.back().view(), numbers, scale);
   }
   std::vector<View<const float>> views;
@@ -101,8 +116,12 @@ void compare(const KernelSpec& spec, const Weights& weights, int margin, Numbers
   const std::vector<float> want = expected.values();
   const std::vector<float> magnitude = magnitudes(spec, weights, inputs);
 
-  std::map<kernels::Isa, std::vector<float>> one_thread;
+  const bool conv = std::holds_alternative<Conv>(spec.layer);
+  std::map<std::pair<kernels::Isa, ConvAlgorithm>, std::vector<float>> one_thread;
   for (Variant& variant : variants()) {
+    if (conv ? !applies(variant.algorithm, spec) : variant.algorithm != ConvAlgorithm::direct) {
+      continue;
+    }
     Canvas output(spec.output, {}, margin);
     variant.factory->make(spec, weights)->run(views, output.view());
     const std::vector<float> got = output.values();
@@ -114,11 +133,10 @@ void compare(const KernelSpec& spec, const Weights& weights, int margin, Numbers
         ++wrong;
       }
     }
-    INFO(describe(spec), ", ", kernels::name_of(variant.isa), ", ", variant.threads,
-         " threads, margin ", margin, ", element ", first, ": ", got[first], " for ", want[first]);
+    INFO(describe(spec), ", ", variant.name(), ", margin ", margin, ", element ", first, ": ", got[first], " for ", want[first]);
     CHECK(wrong == 0);
     CHECK(output.surroundings_untouched());
-    const auto [same, inserted] = one_thread.try_emplace(variant.isa, got);
+    const auto [same, inserted] = one_thread.try_emplace({variant.isa, variant.algorithm}, got);
     CHECK(std::memcmp(same->second.data(), got.data(), got.size() * sizeof(float)) == 0);
   }
 }

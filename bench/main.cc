@@ -1,0 +1,18 @@
+// sbcnn-bench: times parts of sbcnn by themselves.
+#include <exception>
+#include <iostream>
+
+#include "bench/kernels_command.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Times parts of sbcnn by themselves.");
+  app.require_subcommand(1);
+  sbcnn::bench::add_kernels_command(app);
+  try {
+    CLI11_PARSE(app, argc, argv);
+    return 0;
+  } catch (const std::exception& e) {
+    std::cerr << "sbcnn-bench: " << e.what() << "\n";
+    return 1;
+  }
+}
