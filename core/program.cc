@@ -421,6 +421,11 @@ std::uint64_t hash_of_tasks(const Program& program) {
         h.add(edge);
       }
     }
+    h.add(std::int64_t(task->spec.pieces.size()));
+    for (const Range& piece : task->spec.pieces) {
+      h.add(piece.begin);
+      h.add(piece.end);
+    }
   }
   return h.value();
 }
