@@ -1,7 +1,6 @@
 #include "apps/board.h"
 
 #include <malloc.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,9 +8,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "apps/processor.h"
 #include "core/error.h"
-#include "kernels/fast.h"
-#include "kernels/reference.h"
 
 namespace sbcnn::apps {
 
@@ -25,9 +23,7 @@ std::string host_name() {
 }
 
 int default_threads(int slots) {
-  cpu_set_t set;
-  const int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  return std::max(1, cores / std::max(1, slots));
+  return std::max(1, this_processor().usable_cores() / std::max(1, slots));
 }
 
 std::size_t peak_memory_of_self() {
@@ -65,11 +61,6 @@ std::filesystem::path worker_binary(const std::filesystem::path& wanted) {
   }
   throw Error(Error::Code::usage,
               "no sbcnn in PATH to run the other ranks: install it, or set SessionOptions::binary");
-}
-
-std::unique_ptr<KernelFactory> make_factory(int threads, bool reference) {
-  return reference ? kernels::make_reference_kernels()
-                   : kernels::make_kernels({.threads = threads});
 }
 
 }  // namespace sbcnn::apps

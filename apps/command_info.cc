@@ -5,7 +5,10 @@
 
 #include "apps/board.h"
 #include "apps/commands.h"
+#include "apps/compute.h"
+#include "apps/processor.h"
 #include "apps/report.h"
+#include "apps/tuning_cache.h"
 #include "core/model_file.h"
 #include "kernels/isa.h"
 
@@ -60,14 +63,50 @@ std::string about(const std::string& path) {
          (model.labels.empty() ? "none" : std::to_string(model.labels.size())) + "\n";
 }
 
-std::string about_this_board() {
-  std::string isas;
-  for (const kernels::Isa isa : kernels::available_isas()) {
-    isas += " " + std::string(kernels::name_of(isa));
+std::string plural(std::size_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+std::string text(const Processor& p) {
+  std::string all = p.name + ", " + plural(std::size_t(p.cores), "core") + ", " +
+                    plural(std::size_t(p.threads), "hardware thread");
+  if (p.quota > 0) {
+    all += ", of which control groups grant " + std::to_string(p.quota);
   }
-  return "sbcnn         " + version() + "\nboard         " + host_name() + ", " +
-         std::to_string(default_threads(1)) + " cores\nkernels       built for" + isas +
-         ", using " + std::string(kernels::name_of(kernels::best_isa())) + "\n";
+  return all + "; by default " + plural(std::size_t(p.usable_cores()), "compute thread");
+}
+
+std::string isas_text() {
+  using namespace kernels;
+  return "built for " + names_of(built_isas()) + "; here " + names_of(available_isas()) +
+         "; uses " + std::string(name_of(best_isa()));
+}
+
+std::string precisions_text() {
+  using namespace kernels;
+  std::string halves;
+  for (const Isa isa : available_isas()) {
+    if (supports(isa, Precision::fp16)) {
+      halves += (halves.empty() ? "" : ", ") + std::string(name_of(isa));
+    }
+  }
+  return "fp32; fp16 " + (halves.empty() ? "not on this board" : "with " + halves);
+}
+
+std::string cache_text() {
+  const std::filesystem::path folder = default_cache_folder();
+  if (folder.empty()) {
+    return "nowhere: neither XDG_CACHE_HOME nor HOME names a folder";
+  }
+  const TuningCount count = count_tunings(folder);
+  return folder.string() + ": " + plural(count.choices, "choice") + " in " +
+         plural(count.files, "file");
+}
+
+std::string about_this_board() {
+  return "sbcnn         " + version() + "\nboard         " + host_name() + "\nprocessor     " +
+         text(this_processor()) + "\nkernels       " + isas_text() + "\nprecision     " +
+         precisions_text() + "\ntuning cache  " + cache_text() + "\n";
 }
 
 }  // namespace

@@ -141,15 +141,14 @@ int run(const RunArguments& a) {
     output = std::make_unique<NpyWriter>(a.output, model.shape(model.output()));
   }
   Session session(std::move(model), options);  // which drops the weights it has handed out
-  RunFacts facts{a.model, {}, session.bytes_per_frame(), 0, session.warnings(), {}};
-  for (const std::string& warning : facts.warnings) {
-    print_line("sbcnn: warning: " + warning);
-  }
+  RunFacts facts{a.model, {}, session.bytes_per_frame(), 0, {}, {}};
+  tell_warnings(session, facts.warnings);
   facts.seconds = Stream(session, inputs, report, output.get(), options.in_flight).run();
   session.close();
   if (output) {
     output->close();
   }
+  tell_warnings(session, facts.warnings);  // of boards at their end
   facts.boards = session.boards();
   facts.failures = inputs.failures();
   print(report.finish(facts));

@@ -3,12 +3,15 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 
+#include "apps/compute.h"
+#include "apps/console.h"
 #include "core/error.h"
 
 namespace sbcnn::apps {
@@ -79,6 +82,34 @@ Preprocess PreprocessArguments::apply(const Model& model) const {
   return how;
 }
 
+void KernelArguments::add_to(CLI::App& command) {
+  std::vector<std::string> isas;
+  for (const kernels::Isa i : all_isas()) {
+    isas.emplace_back(name_of(i));
+  }
+  command
+      .add_option("--isa", isa,
+                  "instruction set of the kernels, which every board has to have: sse2, avx2, "
+                  "avx512, neon; else each board takes its best")
+      ->check(CLI::IsMember(isas))
+      ->type_name("NAME");
+  command
+      .add_option("--precision", precision,
+                  "what layers multiply in: fp32, or fp16 on boards that have it")
+      ->check(CLI::IsMember({"fp32", "fp16"}))
+      ->capture_default_str()
+      ->type_name("P");
+  command.add_flag("--no-tune", no_tune,
+                   "choose algorithms by rules; else each board measures which is fastest for each "
+                   "layer, once, and keeps that in its cache folder");
+}
+
+void KernelArguments::apply_to(SessionOptions& o) const {
+  o.isa = isa_named(isa);
+  o.precision = precision_named(precision).value_or(kernels::Precision::fp32);
+  o.tune = !no_tune;
+}
+
 void ClusterArguments::add_to(CLI::App& command) {
   command
       .add_option("-n,--ranks", session.ranks,
@@ -93,14 +124,16 @@ void ClusterArguments::add_to(CLI::App& command) {
   command.add_option("--rsh", session.rsh, "command that reaches other boards instead of ssh")
       ->type_name("CMD");
   command
-      .add_option("--threads", session.threads,
-                  "compute threads of each rank; 0: the board's cores, shared by its ranks")
+      .add_option(
+          "--threads", session.threads,
+          "compute threads of each rank; 0: the board's physical cores, shared by its ranks")
       ->check(CLI::Range(0, 1024))
       ->type_name("T");
   command.add_option("--in-flight", session.in_flight, "frames under way at once")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->type_name("K");
+  kernels.add_to(command);
   command.add_option("--connect-timeout", connect_timeout, "seconds for all boards to join")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str()
@@ -113,6 +146,7 @@ void ClusterArguments::add_to(CLI::App& command) {
 
 SessionOptions ClusterArguments::options() const {
   SessionOptions o = session;
+  kernels.apply_to(o);
   o.hostfile = hostfile;
   o.connect_timeout = to_milliseconds(connect_timeout);
   o.step_timeout = to_milliseconds(step_timeout);
@@ -136,6 +170,15 @@ int caught_signal() {
 void throw_if_interrupted() {
   if (caught_signal() != 0) {
     throw Error(Error::Code::usage, "interrupted");
+  }
+}
+
+void tell_warnings(const Session& session, std::vector<std::string>& told) {
+  for (const std::string& warning : session.warnings()) {
+    if (std::ranges::find(told, warning) == told.end()) {
+      print_line("sbcnn: warning: " + warning);
+      told.push_back(warning);
+    }
   }
 }
 

@@ -36,9 +36,19 @@ struct PreprocessArguments {
   Preprocess apply(const Model& model) const;
 };
 
-// Options that say where ranks run.
+// Options that say what ranks compute with.
+struct KernelArguments {
+  std::string isa, precision = "fp32";
+  bool no_tune = false;
+
+  void add_to(CLI::App& command);
+  void apply_to(SessionOptions&) const;
+};
+
+// Options that say where ranks run, and with what.
 struct ClusterArguments {
   SessionOptions session;
+  KernelArguments kernels;
   std::string hostfile;
   double connect_timeout = 10, step_timeout = 30;  // seconds
 
@@ -51,6 +61,9 @@ struct ClusterArguments {
 void catch_signals();
 int caught_signal();  // 0: none
 void throw_if_interrupted();
+
+// Prints those of the session's warnings that are not in `told` yet, and adds them.
+void tell_warnings(const Session&, std::vector<std::string>& told);
 
 // Writes to standard output. Throws Error(io) if that fails (a full disk).
 void print(const std::string& text);

@@ -44,6 +44,13 @@ void unpack(std::span<const std::byte> bytes, const char* what, T&... values) {
   }
 }
 
+kernels::Precision decode_precision(const std::string& name) {
+  if (const auto precision = precision_named(name)) {
+    return *precision;
+  }
+  throw Error(Error::Code::protocol, "a message names a precision that is not known here");
+}
+
 }  // namespace
 
 net::Tag job_tag() {
@@ -58,42 +65,51 @@ net::Tag report_tag() {
 
 std::vector<std::byte> encode(const Job& j) {
   const std::string skeleton(reinterpret_cast<const char*>(j.skeleton.data()), j.skeleton.size());
-  return pack(skeleton, j.weights, j.plan_hash, j.in_flight, j.threads, j.slots, j.step_timeout_ms,
-              j.reference_kernels);
+  const ComputeWishes& c = j.compute;
+  const std::string isa(c.isa ? name_of(*c.isa) : "");
+  return pack(skeleton, j.weights, j.plan_hash, j.in_flight, j.step_timeout_ms, c.threads, c.slots,
+              isa, std::string(name_of(c.precision)), c.reference, c.tune, c.cache.string());
 }
 
 Job decode_job(std::span<const std::byte> bytes) {
   Job j;
-  std::string skeleton;
-  unpack(bytes, "job", skeleton, j.weights, j.plan_hash, j.in_flight, j.threads, j.slots,
-         j.step_timeout_ms, j.reference_kernels);
+  ComputeWishes& c = j.compute;
+  std::string skeleton, isa, precision, cache;
+  unpack(bytes, "job", skeleton, j.weights, j.plan_hash, j.in_flight, j.step_timeout_ms, c.threads,
+         c.slots, isa, precision, c.reference, c.tune, cache);
   const auto* begin = reinterpret_cast<const std::byte*>(skeleton.data());
   j.skeleton.assign(begin, begin + skeleton.size());
-  if (j.in_flight < 1 || j.in_flight > 1024 || j.threads < 0 || j.slots < 1 ||
-      j.step_timeout_ms < 1) {
+  c.isa = isa_named(isa);
+  c.precision = decode_precision(precision);
+  c.cache = cache;
+  if (j.in_flight < 1 || j.in_flight > 1024 || c.threads < 0 || c.slots < 1 ||
+      j.step_timeout_ms < 1 || c.isa.has_value() == isa.empty()) {
     throw Error(Error::Code::protocol, "job message with values out of range");
   }
   return j;
 }
 
 std::vector<std::byte> encode(const Ready& r) {
-  return pack(r.plan_hash, r.threads);
+  return pack(r.plan_hash, r.refusal, r.threads, r.isa, std::string(name_of(r.precision)));
 }
 
 Ready decode_ready(std::span<const std::byte> bytes) {
   Ready r;
-  unpack(bytes, "ready", r.plan_hash, r.threads);
+  std::string precision;
+  unpack(bytes, "ready", r.plan_hash, r.refusal, r.threads, r.isa, precision);
+  r.precision = decode_precision(precision);
   return r;
 }
 
 std::vector<std::byte> encode(const Report& r) {
-  return pack(std::uint64_t{r.weight_bytes}, std::uint64_t{r.peak_memory});
+  return pack(std::uint64_t{r.weight_bytes}, std::uint64_t{r.peak_memory}, r.warning);
 }
 
 Report decode_report(std::span<const std::byte> bytes) {
   std::uint64_t weights = 0, peak = 0;
-  unpack(bytes, "report", weights, peak);
-  return {std::size_t(weights), std::size_t(peak)};
+  std::string warning;
+  unpack(bytes, "report", weights, peak, warning);
+  return {std::size_t(weights), std::size_t(peak), std::move(warning)};
 }
 
 WeightSender::WeightSender(net::Communicator& comm, int peer, std::chrono::milliseconds timeout)

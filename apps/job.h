@@ -4,7 +4,8 @@
 // with the hash of its plan; rank 0 streams the slices of the weights, step by step in pieces,
 // and the worker acknowledges; frames flow; the worker sends its Report and leaves. All of it is
 // msgpack over Communicator's send and recv, decoded strictly: what does not fit is an
-// Error(protocol).
+// Error(protocol). A worker whose board cannot compute as wished says so in Ready, and waits to be
+// ended: so rank 0 tells people, once.
 #pragma once
 
 #include <chrono>
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/compute.h"
 #include "core/model.h"
 #include "core/ports.h"
 #include "net/communicator.h"
@@ -25,20 +27,22 @@ struct Job {
   std::vector<int> weights;         // the cluster's
   std::uint64_t plan_hash = 0;
   int in_flight = 1;
-  int threads = 0;  // 0: the board's cores over its slots
-  int slots = 1;    // ranks on that board
   std::int64_t step_timeout_ms = 0;
-  bool reference_kernels = false;
+  ComputeWishes compute;
 };
 
 struct Ready {
   std::uint64_t plan_hash = 0;
+  std::string refusal;  // why the board cannot compute as wished; empty: it can, and here is how
   int threads = 1;
+  std::string isa;
+  kernels::Precision precision = kernels::Precision::fp32;
 };
 
 struct Report {
   std::size_t weight_bytes = 0;  // received
   std::size_t peak_memory = 0;   // bytes resident at most
+  std::string warning;           // or ""
 };
 
 std::vector<std::byte> encode(const Job&);

@@ -40,10 +40,12 @@ std::string board_table(const std::vector<BoardInfo>& boards) {
   for (const BoardInfo& b : boards) {
     width = std::max(width, b.host.size());
   }
-  std::string text = padded("board", width) + "  rank  weight  threads     weights  peak memory\n";
+  std::string text = padded("board", width) +
+                     "  rank  weight  threads     isa  precision     weights  peak memory\n";
   for (const BoardInfo& b : boards) {
     text += padded(b.host, width) +
-            format("  %4d  %6d  %7d  %10s  %11s\n", b.rank, b.weight, b.threads,
+            format("  %4d  %6d  %7d  %6s  %9s  %10s  %11s\n", b.rank, b.weight, b.threads,
+                   b.isa.c_str(), std::string(name_of(b.precision)).c_str(),
                    human_bytes(b.weight_bytes).c_str(),
                    b.peak_memory == 0 ? "-" : human_bytes(b.peak_memory).c_str());
   }
@@ -208,13 +210,16 @@ std::string RunReport::json(const RunFacts& facts) const {
                                   {"host", b.host},
                                   {"weight", b.weight},
                                   {"threads", b.threads},
+                                  {"isa", b.isa},
+                                  {"precision", std::string(name_of(b.precision))},
                                   {"weight_bytes", b.weight_bytes},
                                   {"peak_memory_bytes", b.peak_memory}});
   }
   document["images"] = frames();
   document["seconds"] = facts.seconds;
   document["images_per_second"] = facts.seconds > 0 ? double(frames()) / facts.seconds : 0;
-  document["latency_ms"] = {{"p50", milliseconds(percentile(latencies_, 0.5))},
+  document["latency_ms"] = {{"min", milliseconds(percentile(latencies_, 0))},
+                            {"p50", milliseconds(percentile(latencies_, 0.5))},
                             {"p99", milliseconds(percentile(latencies_, 0.99))}};
   document["bytes_per_image"] = facts.bytes_per_frame;
   if (judged_ > 0) {

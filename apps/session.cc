@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "apps/board.h"
+#include "apps/compute.h"
 #include "apps/frame_queue.h"
 #include "apps/hostfile.h"
 #include "apps/job.h"
@@ -94,6 +95,7 @@ class Session::Impl {
     }
     plan_ = make_plan(model_, cluster);
     describe_boards();
+    settings_ = settle_here();
     try {
       if (ranks_.size() > 1) {
         connect();
@@ -145,14 +147,7 @@ class Session::Impl {
   const std::vector<BoardInfo>& boards() const { return boards_; }
   std::size_t bytes_per_frame() const { return bytes_per_frame_; }
 
-  std::vector<std::string> warnings() const {
-    std::vector<std::string> all;
-    for (const int r : plan_.idle_ranks()) {
-      all.push_back("rank " + std::to_string(r) + " (" + boards_[std::size_t(r)].host +
-                    ") has nothing to compute: the network splits over fewer ranks");
-    }
-    return all;
-  }
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   // --- setting up, on the caller's thread ----------------------------------------------------
@@ -161,8 +156,62 @@ class Session::Impl {
     for (int r = 0; r < plan_.world; ++r) {
       const RankCost cost = cost_of(model_, plan_, make_program(model_, plan_, r));
       const RankHost& at = ranks_[std::size_t(r)];
-      boards_.push_back({r, at.host.name, at.weight, threads_of(r), cost.weight_bytes, 0});
+      BoardInfo board;
+      board.rank = r;
+      board.host = at.host.name;
+      board.weight = at.weight;
+      board.weight_bytes = cost.weight_bytes;
+      boards_.push_back(std::move(board));
       bytes_per_frame_ += cost.bytes_sent;
+    }
+    for (const int r : plan_.idle_ranks()) {
+      warnings_.push_back(rank_name(r) +
+                          " has nothing to compute: the network splits over fewer ranks");
+    }
+  }
+
+  std::string rank_name(int rank) const {
+    return net::describe_rank(rank, boards_[std::size_t(rank)].host);
+  }
+
+  apps::ComputeWishes wishes_for(int rank) const {
+    apps::ComputeWishes w;
+    w.threads = threads_of(rank);
+    w.slots = slots_of(rank);
+    w.isa = options_.isa;
+    w.precision = options_.precision;
+    w.reference = options_.reference_kernels;
+    w.tune = options_.tune;
+    w.cache = options_.cache.empty() ? options_.cache : std::filesystem::absolute(options_.cache);
+    return w;
+  }
+
+  apps::ComputeSettings settle_here() {
+    apps::ComputeWishes wishes = wishes_for(0);
+    if (ranks_[0].weight == 0) {
+      wishes.isa.reset();  // it only feeds the others: what they have to have need not be here
+    }
+    const apps::ComputeSettings settings = apps::settle(wishes, rank_name(0));
+    note_compute(0, settings.threads, settings.isa_name(), settings.precision);
+    return settings;
+  }
+
+  void note_compute(int rank, int threads, const std::string& isa, kernels::Precision precision) {
+    BoardInfo& board = boards_[std::size_t(rank)];
+    board.threads = threads;
+    board.isa = isa;
+    board.precision = precision;
+    if (precision != options_.precision && board.weight > 0 && !options_.reference_kernels) {
+      note_warning(rank, "computes in " + std::string(name_of(precision)) + ", for there is no " +
+                             std::string(name_of(options_.precision)) + " with " + isa + " there");
+    }
+  }
+
+  // Once a board, however many of its ranks say so.
+  void note_warning(int rank, const std::string& what) {
+    const std::string line = boards_[std::size_t(rank)].host + ": " + what;
+    if (!what.empty() && std::ranges::find(warnings_, line) == warnings_.end()) {
+      warnings_.push_back(line);
     }
   }
 
@@ -232,10 +281,8 @@ class Session::Impl {
     job.plan_hash = plan_.hash();
     job.in_flight = options_.in_flight;
     job.step_timeout_ms = options_.step_timeout.count();
-    job.reference_kernels = options_.reference_kernels;
     for (int r = 1; r < plan_.world; ++r) {
-      job.threads = threads_of(r);
-      job.slots = slots_of(r);
+      job.compute = wishes_for(r);
       const std::vector<std::byte> message = encode(job);
       comm_->send(r, apps::job_tag(), message);
     }
@@ -247,15 +294,18 @@ class Session::Impl {
                                                comm_->peer_name(0) +
                                                ": install one version of sbcnn on both");
       }
-      boards_[std::size_t(r)].threads = ready.threads;
+      if (!ready.refusal.empty()) {
+        launcher_.reset();  // first, so that no worker has anything to say about its end
+        throw Error(Error::Code::usage, ready.refusal);
+      }
+      note_compute(r, ready.threads, ready.isa, ready.precision);
     }
   }
 
   // Streams everybody's weights, step by step, so that nobody holds more than its slice.
   void build() {
-    const int threads = threads_of(0) > 0 ? threads_of(0) : apps::default_threads(slots_of(0));
-    boards_[0].threads = threads;
-    factory_ = apps::make_factory(threads, options_.reference_kernels);
+    const Program program = make_program(model_, plan_, 0);
+    kernels_ = std::make_unique<apps::RankKernels>(settings_, program);
     if (comm_) {
       exchanger_ = std::make_unique<net::CommExchanger>(*comm_);
     } else {
@@ -286,8 +336,9 @@ class Session::Impl {
     };
     boards_[0].weight_bytes = 0;
     pipeline_ =
-        std::make_unique<Pipeline>(make_program(model_, plan_, 0), *factory_, *exchanger_, source,
+        std::make_unique<Pipeline>(program, kernels_->factory(), *exchanger_, source,
                                    PipelineOptions{options_.in_flight, options_.step_timeout});
+    note_warning(0, kernels_->keep());
     distribute_up_to(int(plan_.steps.size()));
     release(next - 1);
     for (apps::WeightSender& s : senders) {
@@ -347,6 +398,7 @@ class Session::Impl {
         const auto report = apps::decode_report(comm_->recv(r, apps::report_tag(), deadline).body);
         boards_[std::size_t(r)].weight_bytes = report.weight_bytes;
         boards_[std::size_t(r)].peak_memory = report.peak_memory;
+        note_warning(r, report.warning);
       }
       comm_->set_watch({});
       comm_->close();
@@ -360,13 +412,15 @@ class Session::Impl {
   const std::vector<RankHost> ranks_;
   Plan plan_;
   std::vector<BoardInfo> boards_;
+  std::vector<std::string> warnings_;
+  apps::ComputeSettings settings_;  // rank 0's
   std::size_t bytes_per_frame_ = 0;
 
   // Ended in the reverse order.
   std::unique_ptr<Launcher> launcher_;
   std::unique_ptr<net::Communicator> comm_;
   std::unique_ptr<Exchanger> exchanger_;
-  std::unique_ptr<KernelFactory> factory_;
+  std::unique_ptr<apps::RankKernels> kernels_;
   std::unique_ptr<Pipeline> pipeline_;
 
   apps::FrameQueue queue_;

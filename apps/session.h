@@ -20,11 +20,13 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/model.h"
 #include "core/plan.h"
+#include "kernels/isa.h"
 
 namespace sbcnn {
 
@@ -32,14 +34,26 @@ struct SessionOptions {
   int ranks = 0;  // 0: every slot of the hostfile; one without a hostfile
   std::filesystem::path hostfile = {};
   int in_flight = 2;  // frames under way at once
-  int threads = 0;    // compute threads of each rank; 0: the board's cores, shared by its ranks
+  int threads = 0;  // compute threads of each rank; 0: the board's physical cores that affinity and
+                    // control groups leave us, shared by its ranks
   std::string rsh = "ssh";
   // The `sbcnn` that workers run. Empty: the running program if it is sbcnn, else the first in
   // PATH.
   std::filesystem::path binary = {};
   std::chrono::milliseconds connect_timeout{10'000};  // for all boards together
   std::chrono::milliseconds step_timeout{30'000};     // how long one exchange may take
-  bool reference_kernels = false;                     // plain and slow, for comparison
+  // The kernels' instruction set, which every board that computes then has to have; none: each
+  // board takes its best.
+  std::optional<kernels::Isa> isa = {};
+  // What convolutions and dense layers multiply in. A board that has no fp16 computes in fp32, and
+  // a warning names it.
+  kernels::Precision precision = kernels::Precision::fp32;
+  // Measures on each board which algorithm computes which layer fastest, unless an earlier run did,
+  // and keeps that in the folder `cache` of the board (empty: $XDG_CACHE_HOME/sbcnn, else
+  // ~/.cache/sbcnn). Otherwise rules decide that know no board.
+  bool tune = true;
+  std::filesystem::path cache = {};
+  bool reference_kernels = false;  // plain and slow, for comparison
   // Asked a few times a second while waiting; true ends the wait with Error(usage, "interrupted").
   std::function<bool()> interrupted = {};
 };
@@ -58,6 +72,8 @@ struct BoardInfo {
   std::string host;
   int weight = 1;  // relative speed that the plan assumed
   int threads = 1;
+  std::string isa;  // of the kernels: "neon", ..., "reference"
+  kernels::Precision precision = kernels::Precision::fp32;
   std::size_t weight_bytes = 0;  // of its slice: as planned, once the session is closed as held
   std::size_t peak_memory = 0;   // resident, known when the session is closed; 0 before
 };
@@ -74,8 +90,9 @@ class Session {
   const Shape& output_shape() const;
   const Plan& plan() const;
   std::vector<BoardInfo> boards() const;
-  std::vector<std::string> warnings() const;  // for example: idle ranks
-  std::size_t bytes_per_frame() const;        // exchanged between ranks, all together
+  // Idle ranks, boards without fp16; what boards told at their end comes behind when it is closed.
+  std::vector<std::string> warnings() const;
+  std::size_t bytes_per_frame() const;  // exchanged between ranks, all together
 
   // Blocks while options.in_flight frames are being computed; results wait to be collected for
   // as long as they like.

@@ -407,6 +407,14 @@ std::vector<std::byte> encode_header(const Model& model, const BlobTable& blobs)
   return bytes;
 }
 
+std::vector<std::byte> encode_layer(const Layer& layer) {
+  msgpack::sbuffer buffer;
+  Packer out(buffer);
+  pack_layer(out, layer);
+  const auto* begin = reinterpret_cast<const std::byte*>(buffer.data());
+  return {begin, begin + buffer.size()};
+}
+
 Header decode_header(std::span<const std::byte> bytes) {
   const auto body = payload(bytes);
   const msgpack::object_handle handle = unpack(body);

@@ -28,6 +28,7 @@ struct Header {
 
 bool has_magic(std::span<const std::byte>);
 std::vector<std::byte> encode_header(const Model&, const BlobTable&);
+std::vector<std::byte> encode_layer(const Layer&);  // its name and parameters, as they stand there
 // Throws Error(format | unsupported) without the name of the file. Takes no more memory than a
 // small multiple of the header's bytes.
 Header decode_header(std::span<const std::byte>);

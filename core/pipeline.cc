@@ -8,6 +8,8 @@
 namespace sbcnn {
 namespace {
 
+constexpr std::size_t kSlack = kAlignment / sizeof(float);
+
 // Channels `ranges` of `from`, one after the other, into the pixels of a dense message.
 void pack(View<const float> from, const std::vector<Range>& ranges, View<float> message) {
   int at = 0;
@@ -66,14 +68,18 @@ Pipeline::Pipeline(Program program, KernelFactory& factory, Exchanger& exchanger
     const bool here = task != nullptr && task->spec.output.size() > 0;
     kernels_.push_back(here ? factory.make(task->spec, weights(s)) : nullptr);
   }
+  // A line of slack between arenas and at both ends: kernels may load (never use) a vector past
+  // either end.
+  const std::size_t stride = program_.arena_size + kSlack;
+  arenas_ = PageArray<float>(activation_floats(program_, options.in_flight));
+  std::fill_n(arenas_.data(), arenas_.size(), 0.0f);  // now, not while the first frame waits
   for (int i = 0; i < options.in_flight; ++i) {
-    Slot& slot = slots_.emplace_back();
-    // A line of slack on both sides: kernels may load (never use) a vector past either end.
-    constexpr std::size_t slack = kAlignment / sizeof(float);
-    slot.storage = AlignedArray<float>(program_.arena_size + 2 * slack);
-    std::fill_n(slot.storage.data(), slot.storage.size(), 0.0f);
-    slot.arena = slot.storage.data() + slack;
+    slots_.emplace_back().arena = arenas_.data() + kSlack + std::size_t(i) * stride;
   }
+}
+
+std::size_t Pipeline::activation_floats(const Program& program, int in_flight) {
+  return std::size_t(in_flight) * (program.arena_size + kSlack) + kSlack;
 }
 
 View<float> Pipeline::local(const Slot& slot, int buffer) const {

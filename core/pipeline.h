@@ -16,6 +16,7 @@
 #include <span>
 #include <vector>
 
+#include "core/page_array.h"
 #include "core/ports.h"
 #include "core/program.h"
 
@@ -50,14 +51,16 @@ class Pipeline {
 
   const Program& program() const { return program_; }
 
+  // What a Pipeline takes for activations and messages of all frames in flight.
+  static std::size_t activation_floats(const Program&, int in_flight);
+
  private:
   struct Slot {
     bool busy = false;
     bool waiting = false;  // the Transfer at `action` has been started
     Frame frame = 0;
     std::size_t action = 0;
-    AlignedArray<float> storage;
-    float* arena = nullptr;  // inside storage
+    float* arena = nullptr;  // its part of arenas_
   };
 
   Signal admit(std::uint64_t turn, Feed*, Slot&);
@@ -72,6 +75,7 @@ class Pipeline {
   Exchanger& exchanger_;
   PipelineOptions options_;
   std::vector<std::unique_ptr<Kernel>> kernels_;  // by action; null where nothing is computed
+  PageArray<float> arenas_;                       // of all slots
   std::vector<Slot> slots_;
   std::vector<View<const float>> inputs_;  // of the kernel that runs
   Frame next_frame_ = 0;

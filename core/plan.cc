@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/hash.h"
 
 namespace sbcnn {
 namespace {
@@ -460,20 +461,6 @@ class Planner {
   std::vector<std::vector<int>> variants_;  // by value: buffers that hold it
   const std::vector<int> wishes_;           // by value
   NodeId node_ = 0;
-};
-
-// FNV-1a over the numbers that make a plan.
-class Hasher {
- public:
-  void add(std::int64_t v) {
-    for (int i = 0; i < 8; ++i) {
-      state_ = (state_ ^ (std::uint64_t(v) >> (8 * i) & 0xff)) * 0x100000001b3ULL;
-    }
-  }
-  std::uint64_t value() const { return state_; }
-
- private:
-  std::uint64_t state_ = 0xcbf29ce484222325ULL;
 };
 
 }  // namespace

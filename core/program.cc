@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/hash.h"
+#include "core/model_header.h"
 
 namespace sbcnn {
 namespace {
@@ -396,6 +398,36 @@ std::vector<float> slice_dense(const Blob& weight, int in_channels, const Channe
 
 Program make_program(const Model& model, const Plan& plan, int rank) {
   return Lowering(model, plan, rank).take();
+}
+
+std::uint64_t hash_of_tasks(const Program& program) {
+  Hasher h;
+  const auto add_shape = [&](const Shape& s) {
+    h.add(s.height);
+    h.add(s.width);
+    h.add(s.channels);
+  };
+  for (const Action& action : program.actions) {
+    const auto* task = std::get_if<Task>(&action);
+    if (task == nullptr || task->spec.output.size() == 0) {
+      continue;
+    }
+    h.add(encode_layer(task->spec.layer));
+    std::ranges::for_each(task->spec.inputs, add_shape);
+    add_shape(task->spec.output);
+    h.add(std::int64_t(task->spec.blocks.size()));
+    for (const Block& b : task->spec.blocks) {
+      for (const int edge : {b.inputs.begin, b.inputs.end, b.outputs.begin, b.outputs.end}) {
+        h.add(edge);
+      }
+    }
+    h.add(std::int64_t(task->spec.pieces.size()));
+    for (const Range& piece : task->spec.pieces) {
+      h.add(piece.begin);
+      h.add(piece.end);
+    }
+  }
+  return h.value();
 }
 
 Weights slice_weights(const Model& model, const Plan& plan, int step, int rank) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <variant>
 #include <vector>
 
@@ -58,6 +59,10 @@ struct Program {
 };
 
 Program make_program(const Model&, const Plan&, int rank);
+
+// Names what the rank computes: layers and local shapes, in order. Ranks with equal slices have
+// equal ones, whatever their number.
+std::uint64_t hash_of_tasks(const Program&);
 
 // The part of a node's weights that `rank` needs, in its storage order. Rank 0 cuts slices for
 // everybody out of the model it read.

@@ -20,7 +20,9 @@ constexpr Shape kThree{1, 1, 3};
 RunFacts facts() {
   RunFacts f;
   f.model = "net.onnx";
-  f.boards = {{0, "desk", 0, 4, 0, 0}, {1, "pi-with-a-long-name", 2, 3, 3 << 20, 10 << 20}};
+  f.boards = {
+      {0, "desk", 0, 4, "avx2", kernels::Precision::fp32, 0, 0},
+      {1, "pi-with-a-long-name", 2, 3, "neon", kernels::Precision::fp16, 3 << 20, 10 << 20}};
   f.bytes_per_frame = 1234;
   f.seconds = 2;
   return f;
@@ -131,9 +133,9 @@ TEST_CASE("report: boards in columns, speed, latency, traffic") {
   RunFacts f = facts();
   f.failures = {"b.png: damaged"};
   CHECK(report.finish(f) ==
-        "board                rank  weight  threads     weights  peak memory\n"
-        "desk                    0       0        4         0 B            -\n"
-        "pi-with-a-long-name     1       2        3     3.0 MiB     10.0 MiB\n"
+        "board                rank  weight  threads     isa  precision     weights  peak memory\n"
+        "desk                    0       0        4    avx2       fp32         0 B            -\n"
+        "pi-with-a-long-name     1       2        3    neon       fp16     3.0 MiB     10.0 MiB\n"
         "\n"
         "100 images in 2.00 s: 50.0 images/s, latency p50 50.00 ms, p99 99.00 ms\n"
         "1234 bytes exchanged per image\n"
@@ -161,6 +163,10 @@ TEST_CASE("report: one JSON document holds everything") {
   CHECK(json["boards"][1]["weight_bytes"] == 3 << 20);
   CHECK(json["images"] == 2);
   CHECK(json["images_per_second"] == 1.0);
+  CHECK(json["boards"][0]["isa"] == "avx2");
+  CHECK(json["boards"][1]["precision"] == "fp16");
+  CHECK(json["latency_ms"]["min"] == 5.0);
+  CHECK(json["latency_ms"]["p50"] == 5.0);
   CHECK(json["latency_ms"]["p99"] == 7.0);
   CHECK(json["bytes_per_image"] == 1234);
   CHECK(json["accuracy"]["right"] == 1);

@@ -12,7 +12,7 @@ from support import (BINARY, IMAGES, MODEL, Job, Sshd, Test, have_sshd, main, re
                      relative_difference, sbcnn, start, temporary_folder, wait_for, write_pgm)
 
 # Built next to the tests: workers of another version, and with another plan.
-MISMATCHED = {name: os.environ[f"SBCNN_{name.upper()}"] for name in ("protocol", "plan")}
+MISMATCHED = {name: os.environ[f"SBCNN_{name.upper()}"] for name in ("protocol", "plan", "isa")}
 
 
 class Local(Test):
@@ -50,6 +50,15 @@ class Local(Test):
         job.finish()
         self.assertEqual(line.split(b"\0")[1:7:2], [b"worker", b"1", b"2"])
         self.assertNotIn(b"token", line + environment)
+
+    def test_a_board_that_lacks_the_instruction_set_is_named_in_one_line(self) -> None:
+        hosts = temporary_folder() / "hosts"
+        hosts.write_text(f"localhost\nlocalhost slots=2 binary={MISMATCHED['isa']}\n")
+        begin = time.monotonic()
+        done = sbcnn("run", MODEL, IMAGES, "--hostfile", hosts)
+        self.assertLess(time.monotonic() - begin, 5)
+        self.assertEqual(done.returncode, 2)
+        self.assert_one_line(done.stderr, "rank 1", "lacks the instruction set avx2")
 
     def test_a_stranger_who_knocks_changes_nothing(self) -> None:
         job = Job(MODEL, IMAGES, "-n", 3, workers=2)

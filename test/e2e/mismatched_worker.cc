@@ -1,4 +1,5 @@
-// A worker that does not fit: of another protocol (MISMATCH_PROTOCOL), or with another plan.
+// A worker that does not fit: of another protocol (MISMATCH_PROTOCOL), with another plan
+// (MISMATCH_PLAN), or on a board that cannot compute as wished (MISMATCH_ISA).
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -28,8 +29,15 @@ int main(int argc, char** argv) try {
   const Deadline deadline = Clock::now() + std::chrono::seconds(10);
   net::Communicator comm(net::join(options, deadline));
   const apps::Job job = apps::decode_job(comm.recv(0, apps::job_tag(), deadline).body);
-  const auto ready = apps::encode(apps::Ready{job.plan_hash + 1, 1});
-  comm.send(0, apps::ready_tag(), ready);
+  apps::Ready ready;
+  ready.plan_hash = job.plan_hash;
+#ifdef MISMATCH_ISA
+  ready.refusal = comm.peer_name(options.rank) + " lacks the instruction set avx2, it has neon";
+#else
+  ready.plan_hash += 1;
+#endif
+  const auto answer = apps::encode(ready);
+  comm.send(0, apps::ready_tag(), answer);
   std::getchar();  // until rank 0 hangs up
   return 0;
 } catch (const Error& e) {

@@ -1,8 +1,11 @@
 """The main job: right answers over any number of ranks."""
 import json
+import os
+import platform
+import re
 
 from support import (IMAGES, LABELS, MODEL, NETWORKS, SOURCE, Test, main, read_npy,
-                     relative_difference, sbcnn, temporary_folder, write_pgm, write_ppm)
+                     relative_difference, sbcnn, temporary_folder, without, write_pgm, write_ppm)
 
 
 class Run(Test):
@@ -107,6 +110,55 @@ class Run(Test):
     def test_verify_accepts_what_agrees(self) -> None:
         done = sbcnn("verify", MODEL, "-n", 3)
         self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+
+    def test_every_instruction_set_of_this_machine_gives_the_same(self) -> None:
+        net, x = NETWORKS / "vgg.onnx", NETWORKS / "vgg_x.npy"
+        _, expected = read_npy(NETWORKS / "vgg_y.npy")
+        here = re.search(r"here ([a-z0-9, ]+);", sbcnn("info").stdout)
+        for isa in here.group(1).split(", "):
+            _, y = self.outputs(net, x, "-n", 2, "--isa", isa)
+            self.assertLess(relative_difference(y, expected), 1e-4)
+            done = sbcnn("run", net, x, "-n", 2, "--isa", isa, "--json")
+            self.assertEqual({b["isa"] for b in json.loads(done.stdout)["boards"]}, {isa})
+
+    def test_fp16_computes_or_falls_back_with_a_warning(self) -> None:
+        net, x = NETWORKS / "vgg.onnx", NETWORKS / "vgg_x.npy"
+        for isa in ((), ("--isa", "sse2")) if platform.machine() == "x86_64" else ((),):
+            done = sbcnn("run", net, x, "-n", 2, "--precision", "fp16", "--json", *isa)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            report = json.loads(done.stdout)
+            for board in report["boards"]:
+                self.assertIn(board["precision"], ("fp16", "fp32"))
+            fallen = [b for b in report["boards"] if b["precision"] == "fp32"]
+            self.assertEqual("computes in fp32" in done.stderr, bool(fallen))
+            self.assertEqual(len(report["warnings"]), len({b["host"] for b in fallen}))
+            verified = sbcnn("verify", net, x, "-n", 2, "--precision", "fp16", *isa)
+            self.assertEqual(verified.returncode, 0, verified.stdout)
+            self.assertEqual("top-1" in verified.stdout, not fallen)
+
+    def test_no_folder_for_measured_choices_fails_no_run(self) -> None:
+        picture = self.folder / "a.pgm"
+        write_pgm(picture, 28, 28)
+        blocked = {"XDG_CACHE_HOME": str(self.folder / "a.pgm"), "HOME": "/nowhere"}
+        for extra in ({}, blocked):
+            environment = without("HOME", "XDG_CACHE_HOME") | extra
+            done = sbcnn("run", MODEL, picture, "-n", 3, environment=environment)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertLessEqual(len(done.stderr.strip().splitlines()), 2)  # a note on pixels
+            done = sbcnn("run", MODEL, picture, "-n", 3, "--no-tune", environment=environment)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertNotIn("choices", done.stderr)
+            self.assertEqual(sbcnn("info", environment=environment).returncode, 0)
+
+    def test_info_tells_what_this_board_computes_with(self) -> None:
+        done = sbcnn("info")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for line in (r"^processor +\S.*, \d+ cores?, \d+ hardware threads?.*; by default \d+",
+                     r"^kernels +built for .*; here .*; uses (sse2|avx2|avx512|neon)$",
+                     r"^precision +fp32; fp16 (not on this board|with .*)$",
+                     r"^tuning cache +" + re.escape(os.environ["XDG_CACHE_HOME"])
+                     + r"/sbcnn: \d+ choices? in \d+ files?$"):
+            self.assertRegex(done.stdout, re.compile(line, re.M))
 
     def test_every_command_explains_itself(self) -> None:
         for command in ("run", "plan", "verify", "convert", "info", "worker"):

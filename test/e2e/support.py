@@ -31,9 +31,14 @@ def temporary_folder() -> pathlib.Path:
     return pathlib.Path(folder)
 
 
-def sbcnn(*args: object, timeout: float = 300) -> subprocess.CompletedProcess:
+def sbcnn(*args: object, timeout: float = 300,
+          environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     return subprocess.run([BINARY, *map(str, args)], capture_output=True, text=True,
-                          timeout=timeout, stdin=subprocess.DEVNULL)
+                          timeout=timeout, stdin=subprocess.DEVNULL, env=environment)
+
+
+def without(*variables: str) -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k not in variables}
 
 
 def start(*args: object) -> subprocess.Popen:

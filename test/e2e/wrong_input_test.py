@@ -1,6 +1,7 @@
 """Wrong input: one line that says what, where and what to do; never a crash, never a hang."""
 import array
 import os
+import platform
 import random
 import time
 
@@ -96,10 +97,23 @@ class WrongInput(Test):
 
     def test_wrong_options(self) -> None:
         for args in (("-n", "0"), ("-n", "many"), ("--in-flight", "0"), ("--nonsense",),
-                     ("--hostfile", self.folder / "none")):
+                     ("--hostfile", self.folder / "none"), ("--isa", "mmx"), ("--isa", ""),
+                     ("--isa", "avx2,neon"), ("--precision", "fp8"), ("--precision", "")):
             done = sbcnn("run", MODEL, self.picture, *args)
             self.assertIn(done.returncode, (1, 2), args)
             self.assertTrue(done.stderr.strip(), args)
+
+    def test_unknown_names_of_kernels_are_told_which_there_are(self) -> None:
+        for command in ("run", "verify"):
+            for option, known in (("--isa", "neon"), ("--precision", "fp16")):
+                done = sbcnn(command, MODEL, self.picture, "-n", 1, option, "nonsense")
+                self.assertEqual(done.returncode, 2)
+                self.assert_one_line(done.stderr, option, "nonsense", known)
+
+    def test_an_instruction_set_that_is_not_here_is_refused(self) -> None:
+        foreign = "avx2" if platform.machine() == "aarch64" else "neon"
+        self.refused(MODEL, self.picture, "--isa", foreign, status=2,
+                     parts=("rank 0", foreign, "it has"))
 
     def test_bad_lines_of_a_hostfile_are_named(self) -> None:
         for line in ("pi1 slots=x", "pi1 colour=red", "pi1 slots=0", "pi1 weight=-1",

@@ -1,0 +1,102 @@
+#include "apps/compute.h"
+
+#include <algorithm>
+#include <array>
+
+#include "apps/board.h"
+#include "apps/processor.h"
+#include "core/error.h"
+#include "kernels/fast.h"
+#include "kernels/reference.h"
+
+namespace sbcnn::apps {
+namespace {
+
+using kernels::Isa;
+using kernels::Precision;
+
+constexpr std::array kIsas{Isa::sse2, Isa::avx2, Isa::avx512, Isa::neon};
+constexpr std::array kPrecisions{Precision::fp32, Precision::fp16};
+
+template <class All>
+auto named(const All& all, std::string_view name) {
+  const auto found = std::ranges::find_if(all, [&](auto x) { return name_of(x) == name; });
+  return found == all.end() ? std::nullopt : std::optional(*found);
+}
+
+}  // namespace
+
+std::span<const Isa> all_isas() {
+  return kIsas;
+}
+
+std::span<const Isa> built_isas() {
+#if defined(__x86_64__)
+  return std::span(kIsas).first(3);
+#else
+  return std::span(kIsas).last(1);
+#endif
+}
+
+std::optional<Isa> isa_named(std::string_view name) {
+  return named(kIsas, name);
+}
+
+std::optional<Precision> precision_named(std::string_view name) {
+  return named(kPrecisions, name);
+}
+
+std::string names_of(std::span<const Isa> isas) {
+  std::string all;
+  for (const Isa isa : isas) {
+    all += (all.empty() ? "" : ", ") + std::string(name_of(isa));
+  }
+  return all;
+}
+
+ComputeSettings settle(const ComputeWishes& wishes, const std::string& who) {
+  ComputeSettings s;
+  s.threads = wishes.threads > 0 ? wishes.threads : default_threads(wishes.slots);
+  s.reference = wishes.reference;
+  s.tune = wishes.tune && !wishes.reference;
+  s.cache = wishes.cache.empty() ? default_cache_folder() : wishes.cache;
+  const auto available = kernels::available_isas();
+  s.isa = wishes.isa.value_or(kernels::best_isa());
+  if (std::ranges::find(available, s.isa) == available.end()) {
+    throw Error(Error::Code::usage,
+                who + " lacks the instruction set " + std::string(name_of(s.isa)) + ", it has " +
+                    names_of(available) +
+                    ": name one that all boards have, or none, and each takes its best");
+  }
+  s.precision =
+      !s.reference && supports(s.isa, wishes.precision) ? wishes.precision : Precision::fp32;
+  return s;
+}
+
+std::string ComputeSettings::isa_name() const {
+  return reference ? "reference" : std::string(name_of(isa));
+}
+
+RankKernels::RankKernels(const ComputeSettings& settings, const Program& program) {
+  if (settings.reference) {
+    factory_ = kernels::make_reference_kernels();
+    return;
+  }
+  kernels::KernelOptions options;
+  options.threads = settings.threads;
+  options.isa = settings.isa;
+  options.precision = settings.precision;
+  if (settings.tune) {
+    cache_.emplace(settings.cache,
+                   TuningSubject{hash_of_tasks(program), this_processor().name, settings.isa,
+                                 settings.threads, settings.precision});
+    options.tuning = &cache_->tuning();
+  }
+  factory_ = kernels::make_kernels(options);
+}
+
+std::string RankKernels::keep() {
+  return cache_ ? cache_->save() : "";
+}
+
+}  // namespace sbcnn::apps
