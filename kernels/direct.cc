@@ -56,6 +56,7 @@ class DirectConv {
   }
 
   void operator()(Inputs inputs, Outputs outputs) const;
+  std::span<const float> packed_weights() const { return {weights_.data(), weights_.size()}; }
 
  private:
   struct Job;  // one call: views and how they are walked over
@@ -290,9 +291,9 @@ void DirectConv::operator()(Inputs inputs, Outputs outputs) const {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_direct(const KernelSpec& spec, const Weights& weights,
+std::unique_ptr<ConvKernel> make_direct(const KernelSpec& spec, const Weights& weights,
                                     Context context) {
-  return make_kernel(DirectConv(spec, weights, context));
+  return make_conv_kernel(ConvAlgorithm::direct, DirectConv(spec, weights, context));
 }
 
 KernelMemory direct_memory(const KernelSpec& spec, Context context) {

@@ -177,7 +177,7 @@ SBCNN_INLINE void depthwise_tile(const DepthwiseRow& row, int first_pixel, int c
     const float* x = input;
     for (int j = 0; j < row.kernel_columns; ++j, x += row.kernel_column_step) {
       const Packet w = get(weights);
-      weights += row.channels;
+      weights += row.weight_step;
       SBCNN_UNROLL
       for (int p = 0; p < Pixels; ++p) {
         sum[p] = multiply_add(w, get(x + p * row.input_step), sum[p]);

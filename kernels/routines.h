@@ -83,13 +83,14 @@ struct WinogradOutput {
 };
 
 // One row of a convolution where output channel c reads input channel c alone.
-// weights: [kernel_rows][kernel_columns][channels]; rows of weights may be skipped.
+// weights: [kernel_rows][kernel_columns] rows that lie weight_step apart.
 struct DepthwiseRow {
   const float* input;
   std::ptrdiff_t input_step;
   int kernel_rows, kernel_columns;
   std::ptrdiff_t kernel_row_step, kernel_column_step;
   const float* weights;
+  std::ptrdiff_t weight_step;
   const float* bias;
   const float* residual;
   std::ptrdiff_t residual_step;
