@@ -253,7 +253,7 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const
   strip.output_row_step = std::ptrdiff_t(out.row_stride());
   const int passes = panel_passes(job, panel);
   strip.upcoming_floats = std::ptrdiff_t(panel_floats(panel, segment));
-  strip.upcoming = passes > kMostPasses ? nullptr : weights_.data() + panel.weights + strip.upcoming_floats;
+  strip.upcoming = &panel == &panels_.back() || passes > kMostPasses ? nullptr : weights_.data() + panel.weights + strip.upcoming_floats;
   strip.passes = passes;
   strip.pass = rows.begin / job.rows_per_strip * tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
   strip.rows = rows.size();
