@@ -45,7 +45,7 @@ class DirectConv {
         context_(context),
         pieces_(pieces_of(spec)) {
     panels_ = cut(spec, context);
-    weights_ = PackedFloats(place(spec));
+    weights_ = context_.weights.take(place(spec));
     bias_ = PackedFloats(bias_size());
     pack(spec, weights);
   }
@@ -84,7 +84,8 @@ class DirectConv {
   Context context_;
   std::vector<Range> pieces_;
   std::vector<Panel> panels_;
-  PackedFloats weights_, bias_;
+  WeightMemory::Block weights_;
+  PackedFloats bias_;
 };
 
 std::vector<Panel> DirectConv::cut(const KernelSpec& spec, Context context) {
@@ -253,7 +254,9 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const
   strip.output_row_step = std::ptrdiff_t(out.row_stride());
   const int passes = panel_passes(job, panel);
   strip.upcoming_floats = std::ptrdiff_t(panel_floats(panel, segment));
-  strip.upcoming = &panel == &panels_.back() || passes > kMostPasses ? nullptr : weights_.data() + panel.weights + strip.upcoming_floats;
+  // Behind the last panel lie the weights of the next layer.
+  strip.upcoming = passes > kMostPasses ? nullptr
+                                        : weights_.data() + panel.weights + strip.upcoming_floats;
   strip.passes = passes;
   strip.pass = rows.begin / job.rows_per_strip * tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
   strip.rows = rows.size();

@@ -13,6 +13,7 @@
 #include "kernels/spec.h"
 #include "kernels/thread_pool.h"
 #include "kernels/tuning.h"
+#include "kernels/weight_memory.h"
 
 namespace sbcnn::kernels {
 
@@ -21,6 +22,7 @@ struct Context {
   const Routines& routines;
   ThreadPool& pool;
   Scratch& scratch;
+  WeightMemory& weights;
 };
 
 // A kernel out of a function object f(Inputs, Outputs), or f(Inputs, View<float>) if the output is

@@ -57,7 +57,7 @@ class WinogradConv {
  public:
   WinogradConv(int outputs, const KernelSpec& spec, const Weights& weights, Context context)
       : WinogradConv(outputs, spec, context) {
-    weights_ = PackedFloats(weight_size_);
+    weights_ = context_.weights.take(weight_size_);
     bias_ = PackedFloats(bias_size_);
     for (const Part& part : parts_) {
       for (const Panel& panel : part.panels) {
@@ -70,7 +70,7 @@ class WinogradConv {
   static KernelMemory memory(int outputs, const KernelSpec& spec, Context context) {
     const WinogradConv sized(outputs, spec, context);
     return {(sized.weight_size_ + sized.bias_size_) * sizeof(float),
-            sized.scratch_floats() * sizeof(float)};
+            Scratch::rounded(sized.scratch_floats()) * sizeof(float)};
   }
 
   void operator()(Inputs inputs, Outputs outputs) const;
@@ -104,7 +104,8 @@ class WinogradConv {
   int chunk_tiles_;
   std::size_t weight_size_ = 0, bias_size_ = 0;
   std::size_t inputs_floats_ = 0, products_floats_ = 0;  // of scratch, for each thread
-  PackedFloats weights_, bias_;
+  WeightMemory::Block weights_;
+  PackedFloats bias_;
 };
 
 WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
