@@ -88,6 +88,13 @@ template <int Outputs, bool Whole>
 SBCNN_INLINE void transform_input_vector(const WinogradInput& a, const float* input, int rows,
                                          int columns, float* to, int n) {
   constexpr int N = Outputs + 2;
+  SBCNN_UNROLL
+  for (int y = 0; y < N; ++y) {
+    SBCNN_UNROLL
+    for (int x = 0; x < N; ++x) {
+      __builtin_prefetch(to + (y * N + x) * a.frequency_step, 1);
+    }
+  }
   Packet columns_done[N][N];  // [column][frequency]
   SBCNN_UNROLL
   for (int x = 0; x < N; ++x) {
@@ -141,6 +148,13 @@ SBCNN_INLINE void transform_output_vector(const WinogradOutput& a, const float* 
                                           const float* bias, const float* residual, float* output,
                                           int rows, int columns, int n) {
   constexpr int N = Outputs + 2;
+  SBCNN_UNROLL
+  for (int y = 0; y < Outputs; ++y) {
+    SBCNN_UNROLL
+    for (int x = 0; x < Outputs; ++x) {
+      __builtin_prefetch(output + y * a.row_step + x * a.column_step, 1);
+    }
+  }
   Packet columns_done[N][Outputs];
   SBCNN_UNROLL
   for (int x = 0; x < N; ++x) {
