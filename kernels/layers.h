@@ -105,7 +105,8 @@ struct ConvChoice {
 std::unique_ptr<Kernel> make_conv(const KernelSpec&, const Weights&, Context, const ConvChoice&);
 KernelMemory conv_memory(const KernelSpec&, Context, const ConvChoice&);
 
-// The fastest of `candidates`, measured with weights that come from memory, as they do in a network.
+// The fastest of `candidates`, measured with weights that come from memory, as they do in a
+// network.
 std::unique_ptr<ConvKernel> make_fastest(std::span<const ConvAlgorithm> candidates,
                                          const KernelSpec&, const Weights&, Context,
                                          ConvAlgorithm& fastest);

@@ -35,8 +35,8 @@ std::vector<int> widths(int whole, int width) {
 }
 
 struct Cut {
-  std::vector<int> vectors;    // by panel
-  bool paired_in_last = false; // the last panel has a paired vector
+  std::vector<int> vectors;     // by panel
+  bool paired_in_last = false;  // the last panel has a paired vector
 };
 
 Cut best_cut(const Routines& r, int channels, int pixels, int rows) {
