@@ -24,12 +24,12 @@ constexpr int kTilePixels[2][5] = {{0, 8, 8, 6, 5}, {}};
 #endif
 constexpr int kMostPixels = 14, kMostRows = 2;
 
-using TileFunction = void (*)(const ConvStrip&, int number, int row, int column);
+using TileFunction = void (*)(const ConvStrip&, int number, int row, int column, int tiles);
 
 template <int Rows, int Columns, int Vectors, bool Paired>
 constexpr TileFunction tile_or_null() {
   if constexpr (Rows * Columns <= kTilePixels[Paired][Vectors]) {
-    return conv_tile<Rows, Columns, Vectors, Paired>;
+    return conv_tiles<Rows, Columns, Vectors, Paired>;
   } else {
     return nullptr;
   }
@@ -140,12 +140,14 @@ void conv_strip(const ConvStrip& strip) {
   for (int y = 0, number = 0; y < strip.rows;) {
     const int rows = strip.pixels <= most / 2 && y + 1 < strip.rows ? 2 : 1;
     const TilesByColumns& tiles = kTiles[rows - 1][strip.paired][strip.vectors];
+    // Of equal width, as near as possible: some are one pixel wider than the others.
     const int count = (strip.pixels * rows + most - 1) / most;
-    for (int i = 0, begin = 0; i < count; ++i) {  // of equal size, as near as possible
-      const int end = begin + (strip.pixels - begin) / (count - i);
-      tiles.columns[end - begin](strip, number++, y, begin);
-      begin = end;
+    const int width = strip.pixels / count, wider = strip.pixels % count;
+    if (wider > 0) {
+      tiles.columns[width + 1](strip, number, y, 0, wider);
     }
+    tiles.columns[width](strip, number + wider, y, wider * (width + 1), count - wider);
+    number += count;
     y += rows;
   }
   for (int y = 0; y < strip.rows && !strip.plain; ++y) {
