@@ -68,4 +68,22 @@ TEST_CASE("ThreadPool spreads long tasks over threads") {
   CHECK(together);
 }
 
+TEST_CASE("ThreadPool: tells each task its thread, and no two tasks at a time the same") {
+  constexpr int kThreads = 4, kTasks = 2000;
+  ThreadPool pool(kThreads);
+  std::array<std::atomic<int>, kThreads> inside{};
+  std::atomic<int> wrong{0}, done{0};
+  pool.parallel_for(kTasks, [&](int, int thread) {
+    if (thread < 0 || thread >= kThreads) {
+      ++wrong;
+      return;
+    }
+    wrong += inside[std::size_t(thread)]++ == 0 ? 0 : 1;
+    --inside[std::size_t(thread)];
+    ++done;
+  });
+  CHECK(wrong == 0);
+  CHECK(done == kTasks);
+}
+
 }  // namespace
