@@ -26,7 +26,7 @@ namespace {
 // Cycles that one call takes, by a model that only has to rank algorithms: arithmetic, or the
 // weights' way from memory, whichever is longer, and the transforms.
 double cost(ConvAlgorithm algorithm, const KernelSpec& spec, const Context& context) {
-  constexpr double kBytesPerCycle = 3.5;           // of weights beyond the second level cache
+  constexpr double kBytesPerCycle = 3.5;  // of weights beyond the second level cache
   constexpr double kCachedBytes = 1024 * 1024;
   const Shape& out = spec.output;
   const double read = channels_read(spec), channels = out.channels;

@@ -17,7 +17,9 @@ namespace {
 // Panels follow each other strip by strip while all their weights stay in the second level cache;
 // beyond, each panel walks over the whole image before the next one.
 constexpr std::size_t kCachedWeights = 384 * 1024 / sizeof(float);
-constexpr int kMostPasses = 32;
+constexpr int kMostPasses = 32;  // over a panel; with more, fetching its weights is a small matter
+template <class Element>
+constexpr std::ptrdiff_t kFetchedAhead = 128 * 1024 / sizeof(Element);
 constexpr int kPixelsPerSpan = 56;  // about; pixels of a value without gaps that count as one row
 
 // Blocks narrower than a vector become one wider block whose foreign weights are zero: a vector
@@ -103,8 +105,7 @@ class DirectConv {
   void pack_scale(const Panel&, const KernelSpec&, const Weights&);
   Element* pack_segment_of(const Panel&, Segments, Element* to, const auto& weight) const;
   View<const Element> elements(const View<const float>& input) const;
-  void run_strip(const Job&, const Panel&, Range rows) const;
-  int panel_passes(const Job&, const Panel&) const;
+  void run_strip(const Job&, const Panel&, int number, Range strips) const;
   std::size_t panel_size(const Panel& p, Segments s) const {
     return std::size_t(conv_.kernel.height) * std::size_t(s.columns) *
            segment_size(p, lanes(), s.length);
@@ -305,13 +306,11 @@ struct DirectConv<Element>::Job {
   }
 };
 
+// Strip number `number` of those that the thread takes the panel through.
 template <class Element>
-int DirectConv<Element>::panel_passes(const Job& job, const Panel& panel) const {
-  return job.strips() * tiles_of(routines(), panel, job.pixels * job.rows_per_strip);
-}
-
-template <class Element>
-void DirectConv<Element>::run_strip(const Job& job, const Panel& panel, Range rows) const {
+void DirectConv<Element>::run_strip(const Job& job, const Panel& panel, int number,
+                                    Range strips) const {
+  const Range rows = job.strip(number);
   const View<const Element>& x = job.input;
   const Segments segment = segments(panel);
   const int top = rows.begin * conv_.stride.height - conv_.pads.top;
@@ -349,13 +348,16 @@ void DirectConv<Element>::run_strip(const Job& job, const Panel& panel, Range ro
       job.row_of(out, rows.begin) + panel.outputs.begin - pieces_[std::size_t(panel.piece)].begin;
   strip.output_step = std::ptrdiff_t(out.pixel_stride());
   strip.output_row_step = std::ptrdiff_t(out.row_stride());
-  const int passes = panel_passes(job, panel);
+  const int tiles = tiles_of(routines(), panel, job.pixels * job.rows_per_strip);
+  const int passes = strips.size() * tiles;
   strip.upcoming_size = std::ptrdiff_t(panel_size(panel, segment));
-  // Behind the last panel lie the weights of the next layer.
-  strip.upcoming = passes > kMostPasses ? nullptr : weights() + panel.weights + strip.upcoming_size;
+  // Behind the last panel lie the weights of the next layer. A single pass over a large panel
+  // fetches from itself: the next panel would push it out of the cache.
+  const std::ptrdiff_t ahead =
+      passes == 1 ? std::min(strip.upcoming_size, kFetchedAhead<Element>) : strip.upcoming_size;
+  strip.upcoming = passes <= kMostPasses ? weights() + panel.weights + ahead : nullptr;
   strip.passes = passes;
-  strip.pass = rows.begin / job.rows_per_strip *
-               tiles_of(routines(), panel, job.pixels * job.rows_per_strip);
+  strip.pass = (number - strips.begin) * tiles;
   strip.rows = rows.size();
   strip.pixels = rows.end == job.rows ? job.last_pixels : job.pixels;
   strip.vectors = panel.vectors;
@@ -379,20 +381,31 @@ void DirectConv<Element>::operator()(Inputs inputs, Outputs outputs) const {
   const Panel& widest = panels_.front();
   const Job job(conv_, routines().tile_pixels[widest.paired][widest.vectors], elements(inputs[0]),
                 inputs, outputs);
-  // A task is a group of panels times a group of strips.
   const int panels = int(panels_.size()), strips = job.strips();
-  const int panel_groups = weights_.size() <= kCachedWeights ? 1 : panels;
   const std::size_t work = weight_size_ * outputs[0].shape().pixels();
-  const int wanted = shares(context_, strips * panel_groups, work);
+  if (weights_.size() <= kCachedWeights) {
+    const int groups = shares(context_, strips, work);
+    context_.pool.parallel_for(groups, [&](int task) {
+      const Range mine = share(strips, task, groups);
+      for (int s = mine.begin; s < mine.end; ++s) {
+        for (const Panel& panel : panels_) {
+          run_strip(job, panel, s, mine);
+        }
+      }
+    });
+    return;
+  }
+  // A task is some panels that follow each other, for their weights are fetched ahead, times some
+  // strips.
+  const int wanted = shares(context_, strips * panels, work);
+  const int panel_groups = std::min(panels, wanted);
   const int strip_groups = std::min(strips, (wanted + panel_groups - 1) / panel_groups);
   context_.pool.parallel_for(panel_groups * strip_groups, [&](int task) {
-    const int first = panel_groups == 1 ? 0 : task / strip_groups;
-    const int last = panel_groups == 1 ? panels : first + 1;
-    const int group = task % strip_groups;
-    const int end = int(std::int64_t(strips) * (group + 1) / strip_groups);
-    for (int s = int(std::int64_t(strips) * group / strip_groups); s < end; ++s) {
-      for (int p = first; p < last; ++p) {
-        run_strip(job, panels_[std::size_t(p)], job.strip(s));
+    const Range mine = share(panels, task / strip_groups, panel_groups);
+    const Range rows = share(strips, task % strip_groups, strip_groups);
+    for (int p = mine.begin; p < mine.end; ++p) {
+      for (int s = rows.begin; s < rows.end; ++s) {
+        run_strip(job, panels_[std::size_t(p)], s, rows);
       }
     }
   });

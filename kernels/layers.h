@@ -58,13 +58,18 @@ inline constexpr std::size_t kSmallestShare = 16384;
 // a slower one takes fewer.
 int shares(const Context&, int rows, std::size_t work);
 
+// Share number i of `parts` of `count` things.
+inline Range share(int count, int i, int parts) {
+  return {int(std::int64_t(count) * i / parts), int(std::int64_t(count) * (i + 1) / parts)};
+}
+
 // f(y) for each row of a value, in parallel. `work` is what all rows together cost.
 template <class F>
 void for_rows(const Context& context, int rows, std::size_t work, const F& f) {
   const int parts = shares(context, rows, work);
   context.pool.parallel_for(parts, [&](int i) {
-    const int end = int(std::int64_t(rows) * (i + 1) / parts);
-    for (int y = int(std::int64_t(rows) * i / parts); y < end; ++y) {
+    const Range mine = share(rows, i, parts);
+    for (int y = mine.begin; y < mine.end; ++y) {
       f(y);
     }
   });
@@ -106,7 +111,8 @@ struct ConvChoice {
 std::unique_ptr<Kernel> make_conv(const KernelSpec&, const Weights&, Context, const ConvChoice&);
 KernelMemory conv_memory(const KernelSpec&, Context, const ConvChoice&);
 
-// The fastest of `candidates`, measured with weights that come from memory, as they do in a network.
+// The fastest of `candidates`, measured with weights that come from memory, as they do in a
+// network.
 std::unique_ptr<ConvKernel> make_fastest(std::span<const ConvAlgorithm> candidates,
                                          const KernelSpec&, const Weights&, Context,
                                          ConvAlgorithm& fastest);

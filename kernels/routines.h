@@ -67,8 +67,8 @@ struct ConvStrip {
   bool plain;         // no residual and no function
 };
 
-// Winograd's input transform of `tiles` neighbouring tiles, counted row by row. Frequency f of tile i
-// goes to output + f * frequency_step + i * channels.
+// Winograd's input transform of `tiles` neighbouring tiles, counted row by row. Frequency f of tile
+// i goes to output + f * frequency_step + i * channels.
 struct WinogradInput {
   const float* input;  // of tile 0's first tap
   std::ptrdiff_t row_step, column_step;

@@ -16,7 +16,7 @@ inline constexpr int kMostPixels = 14, kMostRows = 2;
 template <class Tiles>
 struct TileTable {
   using Strip = ConvStrip<typename Tiles::Element>;
-  using Function = void (*)(const Strip&, int number, int row, int column);
+  using Function = void (*)(const Strip&, int number, int row, int column, int tiles);
   struct ByColumns {
     Function columns[kMostPixels + 1];
   };
@@ -24,7 +24,7 @@ struct TileTable {
   template <int Rows, int Columns, int Vectors, bool Paired>
   static constexpr Function tile_or_null() {
     if constexpr (Rows * Columns <= Tiles::kMostPixels[Paired][Vectors]) {
-      return conv_tile<typename Tiles::template Tile<Rows, Columns, Vectors, Paired>, Rows,
+      return conv_tiles<typename Tiles::template Tile<Rows, Columns, Vectors, Paired>, Rows,
                        Columns>;
     } else {
       return nullptr;
@@ -59,8 +59,8 @@ struct TileTable {
   }
 };
 
-// Two rows at a time where both fit into one tile; the tiles of a row are of equal size, as near as
-// possible.
+// Two rows at a time where both fit into one tile. The tiles of a row are of equal width, as near as
+// possible: some are one pixel wider than the others.
 template <class Tiles>
 void conv_strip(const ConvStrip<typename Tiles::Element>& strip) {
   static constexpr TileTable<Tiles> kTable = TileTable<Tiles>::make();
@@ -69,11 +69,12 @@ void conv_strip(const ConvStrip<typename Tiles::Element>& strip) {
     const int rows = strip.pixels <= most / 2 && y + 1 < strip.rows ? 2 : 1;
     const auto& tiles = kTable.by[rows - 1][strip.paired][strip.vectors];
     const int count = (strip.pixels * rows + most - 1) / most;
-    for (int i = 0, begin = 0; i < count; ++i) {
-      const int end = begin + (strip.pixels - begin) / (count - i);
-      tiles.columns[end - begin](strip, number++, y, begin);
-      begin = end;
+    const int width = strip.pixels / count, wider = strip.pixels % count;
+    if (wider > 0) {
+      tiles.columns[width + 1](strip, number, y, 0, wider);
     }
+    tiles.columns[width](strip, number + wider, y, wider * (width + 1), count - wider);
+    number += count;
     y += rows;
   }
 }

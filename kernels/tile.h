@@ -45,11 +45,13 @@ struct Upcoming {
   const Element* next;
   int lines_per_step;
 
-  SBCNN_INLINE Upcoming(const ConvStrip<Element>& strip, int tile, int weights_per_step) {
-    const int pass = strip.pass + tile;
-    next = strip.upcoming + strip.upcoming_size * pass / strip.passes;
-    const int lines = (weights_per_step + kPerLine<Element> - 1) / kPerLine<Element>;
-    lines_per_step = strip.upcoming == nullptr ? 0 : (lines + strip.passes - 1) / strip.passes;
+  SBCNN_INLINE Upcoming(const ConvStrip<Element>& strip, int tile, int weights_per_step)
+      : next(strip.upcoming), lines_per_step(0) {
+    if (next != nullptr) {
+      next += strip.upcoming_size * (strip.pass + tile) / strip.passes;
+      const int lines = (weights_per_step + kPerLine<Element> - 1) / kPerLine<Element>;
+      lines_per_step = (lines + strip.passes - 1) / strip.passes;
+    }
   }
   SBCNN_INLINE void fetch() {
     for (int i = 0; i < lines_per_step; ++i, next += kPerLine<Element>) {
@@ -294,32 +296,35 @@ SBCNN_INLINE void prefetch_output(const ConvStrip<Element>& strip, const float* 
   }
 }
 
-// Tile number `number` of the strip, whose first pixel is (`row`, `column`).
+// `tiles` tiles side by side, of which the first is number `number` of the strip and begins at pixel
+// (`row`, `column`). Where there are few taps, calls would cost as much as they do.
 template <class Tile, int Rows, int Columns>
-void conv_tile(const ConvStrip<typename Tile::Element>& strip, int number, int row, int column) {
+void conv_tiles(const ConvStrip<typename Tile::Element>& strip, int number, int row, int column,
+                int tiles) {
   using Element = typename Tile::Element;
-  float* output = strip.output + row * strip.output_row_step + column * strip.output_step;
-  prefetch_output<Rows, Columns, Tile::kChannels>(strip, output);
-  Tile tile;
-  tile.begin(strip);
-  Upcoming<Element> upcoming(strip, number, Tile::kWeightsPerStep);
-  const Element* weights = strip.weights;
-  const Element* input = strip.input + row * strip.input_row_step + column * strip.input_step;
-  for (int i = 0; i < strip.segment_rows; ++i, input += strip.segment_row_step) {
-    const Element* segment = input;
-    for (int j = 0; j < strip.segment_columns; ++j, segment += strip.segment_column_step) {
-      weights = tile.accumulate({segment, strip.input_step, strip.input_row_step},
-                                strip.segment_length, weights, upcoming);
+  for (const int end = number + tiles; number < end; ++number, column += Columns) {
+    float* output = strip.output + row * strip.output_row_step + column * strip.output_step;
+    prefetch_output<Rows, Columns, Tile::kChannels>(strip, output);
+    Tile tile;
+    tile.begin(strip);
+    Upcoming<Element> upcoming(strip, number, Tile::kWeightsPerStep);
+    const Element* weights = strip.weights;
+    const Element* input = strip.input + row * strip.input_row_step + column * strip.input_step;
+    for (int i = 0; i < strip.segment_rows; ++i, input += strip.segment_row_step) {
+      const Element* segment = input;
+      for (int j = 0; j < strip.segment_columns; ++j, segment += strip.segment_column_step) {
+        weights = tile.accumulate({segment, strip.input_step, strip.input_row_step},
+                                  strip.segment_length, weights, upcoming);
+      }
     }
-  }
-  const float* residual =
-      strip.residual == nullptr
-          ? nullptr
-          : strip.residual + row * strip.residual_row_step + column * strip.residual_step;
-  if (strip.plain) {
-    tile.template finish<true>(strip, nullptr, output);
-  } else {
-    tile.template finish<false>(strip, residual, output);
+    if (strip.plain) {
+      tile.template finish<true>(strip, nullptr, output);
+    } else {
+      const std::ptrdiff_t at = row * strip.residual_row_step + column * strip.residual_step;
+      tile.template finish<false>(strip, strip.residual == nullptr ? nullptr : strip.residual + at,
+                                  output);
+    }
+    }
   }
 }
 

@@ -69,8 +69,8 @@ WeightMemory::Block WeightMemory::take(std::size_t floats) {
   return block;
 }
 
-// Huge pages that `fresh` fills alone are asked for before they are touched. Those that it shares with
-// earlier pieces are merged from small ones once they are full.
+// Huge pages that `fresh` fills alone are asked for before they are touched. Those that it shares
+// with earlier pieces are merged from small ones once they are full.
 void WeightMemory::use_huge_pages(const Piece& fresh) {
   const auto address = reinterpret_cast<std::uintptr_t>(range_);
   const std::size_t first = round_up(address, kHugePage) - address;  // boundary in the range

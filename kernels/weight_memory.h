@@ -1,10 +1,10 @@
 // Memory for the packed weights of one factory: block after block in one range of addresses.
 //
-// Kernels are made in the order in which a network runs them, so what lies behind the weights of one
-// are those of the next: a kernel that fetches weights ahead of their use (tile.h) runs on into the
-// next layer's. And as one long range they fill huge pages even where a layer alone would not; weights
-// are read once a frame from end to end, so with pages of 4 KiB every page is a miss of the address
-// cache.
+// Kernels are made in the order in which a network runs them, so what lies behind the weights of
+// one are those of the next: a kernel that fetches weights ahead of their use (tile.h) runs on into
+// the next layer's. And as one long range they fill huge pages even where a layer alone would not;
+// weights are read once a frame from end to end, so with pages of 4 KiB every page is a miss of the
+// address cache.
 //
 // Blocks are zeroed and 64-byte aligned. One that is given back frees memory once all later ones
 // are, too. The WeightMemory outlives its blocks. One thread at a time. Throws std::bad_alloc.
