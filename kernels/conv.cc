@@ -25,20 +25,27 @@ namespace {
 
 // Cycles that one call takes, by a model that only has to rank algorithms: arithmetic, or the
 // weights' way from memory, whichever is longer, and the transforms.
-double cost(ConvAlgorithm algorithm, const KernelSpec& spec, int lanes) {
+double cost(ConvAlgorithm algorithm, const KernelSpec& spec, const Context& context) {
   constexpr double kBytesPerCycle = 3.5;  // of weights beyond the second level cache
   constexpr double kCachedBytes = 1024 * 1024;
   const Shape& out = spec.output;
   const double read = channels_read(spec), channels = out.channels;
-  const auto time = [&](double products, double weights) {
+  const int lanes = context.routines.lanes;
+  const auto time = [&](double products, double bytes) {
     const double arithmetic = products / (1.9 * lanes);
-    const double bytes = weights * sizeof(float);
     return std::max(arithmetic, bytes > kCachedBytes ? bytes / kBytesPerCycle : 0) +
            bytes / 32;  // from the second level cache to the first
   };
   const double weights = 9 * read * channels;
   if (algorithm == ConvAlgorithm::direct) {
-    return time(weights * double(out.pixels()), weights);
+    const double products = weights * double(out.pixels());
+    if (context.halves == nullptr) {
+      return time(products, weights * sizeof(float));
+    }
+    const double folding = 1.1;
+    const double faster = double(context.halves->lanes) / lanes;
+    return double(spec.inputs[0].size()) / lanes +  // inputs become halves
+           time(folding * products / faster, weights * sizeof(Half));
   }
   const int outputs = algorithm == ConvAlgorithm::winograd2 ? 2 : 4;
   const double frequencies = (outputs + 2) * (outputs + 2);
@@ -48,19 +55,20 @@ double cost(ConvAlgorithm algorithm, const KernelSpec& spec, int lanes) {
   const double transforms = frequencies * 7 * tiles * (read * blocks + channels) / lanes;
   // Too few tiles leave the micro-kernel short of independent sums.
   const double filled = std::max(tiles, 6.0);
-  return transforms + time(frequencies * filled * read * channels, frequencies * read * channels);
+  return transforms + time(frequencies * filled * read * channels,
+                           frequencies * read * channels * sizeof(float));
 }
 
 constexpr ConvAlgorithm kWays[] = {ConvAlgorithm::direct, ConvAlgorithm::winograd2,
                                    ConvAlgorithm::winograd4};
 
-ConvAlgorithm by_rule(const KernelSpec& spec, int lanes) {
+ConvAlgorithm by_rule(const KernelSpec& spec, const Context& context) {
   if (applies(ConvAlgorithm::depthwise, spec)) {
     return ConvAlgorithm::depthwise;
   }
   ConvAlgorithm best = ConvAlgorithm::direct;
   for (const ConvAlgorithm a : kWays) {
-    if (applies(a, spec) && cost(a, spec, lanes) < cost(best, spec, lanes)) {
+    if (applies(a, spec) && cost(a, spec, context) < cost(best, spec, context)) {
       best = a;
     }
   }
@@ -68,13 +76,13 @@ ConvAlgorithm by_rule(const KernelSpec& spec, int lanes) {
 }
 
 // What is worth measuring: all that the rules do not hold for hopeless.
-std::vector<ConvAlgorithm> candidates(const KernelSpec& spec, int lanes) {
-  const ConvAlgorithm rule = by_rule(spec, lanes);
+std::vector<ConvAlgorithm> candidates(const KernelSpec& spec, const Context& context) {
+  const ConvAlgorithm rule = by_rule(spec, context);
   std::vector<ConvAlgorithm> all{rule};
   for (const ConvAlgorithm a : kWays) {
     constexpr double kHopeless = 2;
     if (a != rule && rule != ConvAlgorithm::depthwise && applies(a, spec) &&
-        cost(a, spec, lanes) < kHopeless * cost(rule, spec, lanes)) {
+        cost(a, spec, context) < kHopeless * cost(rule, spec, context)) {
       all.push_back(a);
     }
   }
@@ -90,6 +98,7 @@ std::string text(const Shape& s) {
 std::string tuning_key(const KernelSpec& spec, Context context, Isa isa) {
   const Conv& c = std::get<Conv>(spec.layer);
   std::string key(name_of(isa));
+  key += context.halves != nullptr ? " fp16" : "";
   key += " threads " + std::to_string(context.pool.threads()) + " " + text(spec.inputs[0]) + " " +
          text(spec.output) + " pads";
   for (const int pad : {c.pads.top, c.pads.left, c.pads.bottom, c.pads.right}) {
@@ -111,7 +120,7 @@ std::optional<ConvAlgorithm> known(const KernelSpec& spec, Context context,
     return choice.forced;
   }
   if (choice.tuning == nullptr) {
-    return by_rule(spec, context.routines.lanes);
+    return by_rule(spec, context);
   }
   const auto found = choice.tuning->find(tuning_key(spec, context, choice.isa));
   return found && applies(*found, spec) ? found : std::nullopt;
@@ -124,7 +133,7 @@ std::unique_ptr<Kernel> make_conv(const KernelSpec& spec, const Weights& weights
   if (const auto algorithm = known(spec, context, choice)) {
     return make_conv(*algorithm, spec, weights, context);
   }
-  const std::vector<ConvAlgorithm> all = candidates(spec, context.routines.lanes);
+  const std::vector<ConvAlgorithm> all = candidates(spec, context);
   if (all.size() == 1) {
     return make_conv(all.front(), spec, weights, context);
   }
@@ -135,7 +144,7 @@ std::unique_ptr<Kernel> make_conv(const KernelSpec& spec, const Weights& weights
 }
 
 KernelMemory conv_memory(const KernelSpec& spec, Context context, const ConvChoice& choice) {
-  switch (known(spec, context, choice).value_or(by_rule(spec, context.routines.lanes))) {
+  switch (known(spec, context, choice).value_or(by_rule(spec, context))) {
     case ConvAlgorithm::direct:
       break;
     case ConvAlgorithm::winograd2:

@@ -80,7 +80,7 @@ bool is_depthwise(const KernelSpec& spec) {
 
 std::unique_ptr<ConvKernel> make_depthwise(const KernelSpec& spec, const Weights& weights,
                                            Context context) {
-  return make_conv_kernel(ConvAlgorithm::depthwise, Depthwise(spec, weights, context));
+  return make_conv_kernel(name_of(ConvAlgorithm::depthwise), Depthwise(spec, weights, context));
 }
 
 KernelMemory depthwise_memory(const KernelSpec& spec) {

@@ -1,6 +1,11 @@
 // Direct convolution: implicit matrix products in tiles (see tile.h), here split into panels of
 // output channels and strips of rows.
+//
+// In half floats (half_tile.h), weights are packed as such, and each call first rounds its input to
+// halves, in scratch memory.
 #include <algorithm>
+#include <cmath>
+#include <type_traits>
 
 #include "kernels/layers.h"
 #include "kernels/packed_floats.h"
@@ -13,7 +18,8 @@ namespace {
 // beyond, each panel walks over the whole image before the next one.
 constexpr std::size_t kCachedWeights = 384 * 1024 / sizeof(float);
 constexpr int kMostPasses = 32;  // over a panel; with more, fetching its weights is a small matter
-constexpr std::ptrdiff_t kFetchedAhead = 128 * 1024 / sizeof(float);
+template <class Element>
+constexpr std::ptrdiff_t kFetchedAhead = 128 * 1024 / sizeof(Element);
 constexpr int kPixelsPerSpan = 56;  // about; pixels of a value without gaps that count as one row
 
 // Blocks narrower than a vector become one wider block whose foreign weights are zero: a vector
@@ -38,22 +44,28 @@ struct Segments {
   int columns = 1, length = 0;
 };
 
+// Floats that an array of elements takes.
+template <class Element>
+constexpr std::size_t floats_of(std::size_t elements) {
+  return (elements * sizeof(Element) + sizeof(float) - 1) / sizeof(float);
+}
+
+// Element: what is multiplied, float or Half.
+template <class Element>
 class DirectConv {
  public:
   DirectConv(const KernelSpec& spec, const Weights& weights, Context context)
-      : conv_(std::get<Conv>(spec.layer)),
-        function_(function_of(conv_.activation)),
-        context_(context),
-        pieces_(pieces_of(spec)) {
-    panels_ = cut(spec, context);
-    weights_ = context_.weights.take(place(spec));
-    bias_ = PackedFloats(bias_size());
+      : DirectConv(spec, context) {
+    weights_ = context_.weights.take(floats_of<Element>(weight_size_));
+    bias_ = PackedFloats(bias_size_);
     pack(spec, weights);
+    context_.scratch.reserve(scratch_floats());
   }
 
-  static std::size_t weight_bytes(const KernelSpec& spec, Context context) {
-    DirectConv sized(spec, context);
-    return (sized.place(spec) + sized.bias_size()) * sizeof(float);
+  static KernelMemory memory(const KernelSpec& spec, Context context) {
+    const DirectConv sized(spec, context);
+    return {(floats_of<Element>(sized.weight_size_) + sized.bias_size_) * sizeof(float),
+            Scratch::rounded(sized.scratch_floats()) * sizeof(float)};
   }
 
   void operator()(Inputs inputs, Outputs outputs) const;
@@ -61,34 +73,66 @@ class DirectConv {
 
  private:
   struct Job;  // one call: views and how they are walked over
+  static constexpr bool kHalf = std::is_same_v<Element, Half>;
 
   DirectConv(const KernelSpec& spec, Context context)
-      : conv_(std::get<Conv>(spec.layer)), context_(context), panels_(cut(spec, context)) {}
+      : conv_(std::get<Conv>(spec.layer)),
+        function_(function_of(conv_.activation)),
+        context_(context),
+        pieces_(pieces_of(spec)),
+        border_(required_border(spec.layer, spec.inputs[0])),
+        input_(spec.inputs[0]),
+        panels_(cut(spec)) {
+    place();
+  }
 
+  // The micro-kernel.
+  const auto& routines() const {
+    if constexpr (kHalf) {
+      return *context_.halves;
+    } else {
+      return context_.routines;
+    }
+  }
+  int lanes() const { return routines().lanes; }
   static bool is_pointwise(const Conv& c) {
     return c.kernel == Extent{} && c.stride == Extent{} && c.pads.empty();
   }
-  static std::vector<Panel> cut(const KernelSpec&, Context);
-  Segments segments(const Panel&, int input_channels) const;
-  std::size_t place(const KernelSpec&);  // the panels' weights and bias; floats of all weights
-  std::size_t bias_size() const;
+  std::vector<Panel> cut(const KernelSpec&) const;
+  Segments segments(const Panel&) const;
+  void place();  // the panels' weights and bias
   void pack(const KernelSpec&, const Weights&);
+  void pack_scale(const Panel&, const KernelSpec&, const Weights&);
+  Element* pack_segment_of(const Panel&, Segments, Element* to, const auto& weight) const;
+  View<const Element> elements(const View<const float>& input) const;
   void run_strip(const Job&, const Panel&, int number, Range strips) const;
-  std::size_t panel_floats(const Panel& p, Segments s) const {
+  std::size_t panel_size(const Panel& p, Segments s) const {
     return std::size_t(conv_.kernel.height) * std::size_t(s.columns) *
-           segment_floats(p, context_.routines.lanes, s.length);
+           segment_size(p, lanes(), s.length);
+  }
+  Element* weights() { return reinterpret_cast<Element*>(weights_.data()); }
+  const Element* weights() const { return reinterpret_cast<const Element*>(weights_.data()); }
+  // Behind a panel's bias.
+  std::size_t scale_of(const Panel& p) const { return p.bias + bias_floats(p, lanes()); }
+  // For the inputs, unless they can be read as they are.
+  std::size_t scratch_floats() const {
+    return kHalf ? floats_of<Element>(with_border(input_, border_).size()) : 0;
   }
 
   Conv conv_;
   Function function_;
   Context context_;
   std::vector<Range> pieces_;
+  Border border_;
+  Shape input_;
   std::vector<Panel> panels_;
+  std::size_t weight_size_ = 0, bias_size_ = 0;
   WeightMemory::Block weights_;
   PackedFloats bias_;
 };
 
-std::vector<Panel> DirectConv::cut(const KernelSpec& spec, Context context) {
+template <class Element>
+std::vector<Panel> DirectConv<Element>::cut(const KernelSpec& spec) const {
   const Conv& conv = std::get<Conv>(spec.layer);
   int pixels = spec.output.width, rows = spec.output.height;
   if (is_pointwise(conv)) {
@@ -96,8 +140,8 @@ std::vector<Panel> DirectConv::cut(const KernelSpec& spec, Context context) {
     rows = 1;
   }
   std::vector<Panel> panels;
-  for (const Block& block : merge_narrow(spec.blocks, context.routines.lanes)) {
-    for (const Panel& p : cut_into_panels(context.routines, block, pieces_of(spec), pixels, rows)) {
+  for (const Block& block : merge_narrow(spec.blocks, lanes())) {
+    for (const Panel& p : cut_into_panels(routines(), block, pieces_, pixels, rows)) {
       panels.push_back(p);
     }
   }
@@ -105,45 +149,42 @@ std::vector<Panel> DirectConv::cut(const KernelSpec& spec, Context context) {
 }
 
 // Whole rows of the kernel are contiguous where a panel reads all channels of neighbouring pixels.
-Segments DirectConv::segments(const Panel& panel, int input_channels) const {
+template <class Element>
+Segments DirectConv<Element>::segments(const Panel& panel) const {
   const int channels = panel.inputs.size();
-  return conv_.dilation.width == 1 && channels == input_channels
+  return conv_.dilation.width == 1 && channels == input_.channels
              ? Segments{1, channels * conv_.kernel.width}
              : Segments{conv_.kernel.width, channels};
 }
 
-std::size_t DirectConv::place(const KernelSpec& spec) {
-  const int lanes = context_.routines.lanes;
-  std::size_t weights = 0, bias = 0;
+template <class Element>
+void DirectConv<Element>::place() {
   for (Panel& p : panels_) {
-    const Segments s = segments(p, spec.inputs[0].channels);
-    p.weights = weights;
-    p.bias = bias;
-    weights += panel_floats(p, s);
-    bias += bias_floats(p, lanes);
+    p.weights = weight_size_;
+    p.bias = bias_size_;
+    weight_size_ += panel_size(p, segments(p));
+    bias_size_ += bias_floats(p, lanes()) * (kHalf ? 2 : 1);
   }
-  return weights;
 }
 
-std::size_t DirectConv::bias_size() const {
-  return panels_.back().bias + bias_floats(panels_.back(), context_.routines.lanes);
-}
-
-void DirectConv::pack(const KernelSpec& spec, const Weights& weights) {
-  const int lanes = context_.routines.lanes;
+template <class Element>
+void DirectConv<Element>::pack(const KernelSpec& spec, const Weights& weights) {
   const int channels = channels_read(spec);
   std::vector<Range> read(std::size_t(spec.output.channels));  // input channels, by output channel
   for (const Block& b : spec.blocks) {
     std::fill(read.begin() + b.outputs.begin, read.begin() + b.outputs.end, b.inputs);
   }
   for (const Panel& panel : panels_) {
-    pack_bias(panel, lanes, weights.bias, bias_.data() + panel.bias);
-    const Segments s = segments(panel, spec.inputs[0].channels);
+    pack_bias(panel, lanes(), weights.bias, bias_.data() + panel.bias);
+    if (kHalf) {
+      pack_scale(panel, spec, weights);
+    }
+    const Segments s = segments(panel);
     const int wide = panel.inputs.size();
-    float* to = weights_.data() + panel.weights;
+    Element* to = this->weights() + panel.weights;
     for (int row = 0; row < conv_.kernel.height; ++row) {
       for (int segment = 0; segment < s.columns; ++segment) {
-        to = pack_segment(panel, lanes, s.length, to, [&](int tap, int output) {
+        to = pack_segment_of(panel, s, to, [&](int tap, int output) {
           const int o = panel.outputs.begin + output;
           const int column = segment + tap / wide;
           const int c = panel.inputs.begin + tap % wide - read[std::size_t(o)].begin;
@@ -160,17 +201,72 @@ void DirectConv::pack(const KernelSpec& spec, const Weights& weights) {
   }
 }
 
+// The scale of an output channel is the power of two that makes its weights, divided by it, as
+// large as kMostWeightPerFold allows.
+template <class Element>
+void DirectConv<Element>::pack_scale(const Panel& panel, const KernelSpec& spec,
+                                     const Weights& weights) {
+  const std::size_t taps = weights.weight.size() / std::size_t(spec.output.channels);
+  for (int o = 0; o < panel.outputs.size(); ++o) {
+    const float* w = weights.weight.data() + std::size_t(panel.outputs.begin + o) * taps;
+    double all = 0, largest = 0;
+    for (std::size_t i = 0; i < taps; ++i) {
+      all += std::abs(double(w[i]));
+      largest = std::max(largest, std::abs(double(w[i])));
+    }
+    int exponent = 0;
+    std::frexp(std::min(all, kTapsPerFold * largest) / double(kMostWeightPerFold), &exponent);
+    bias_.data()[scale_of(panel) + std::size_t(o)] =
+        std::ldexp(1.0f, std::clamp(exponent, -125, 126));
+  }
+}
+
+template <class Element>
+Element* DirectConv<Element>::pack_segment_of(const Panel& panel, Segments s, Element* to,
+                                              const auto& weight) const {
+  if constexpr (kHalf) {
+    const float* scale = bias_.data() + scale_of(panel);
+    std::vector<float> packed(segment_size(panel, lanes(), s.length));
+    pack_segment(panel, lanes(), s.length, packed.data(),
+                 [&](int tap, int o) { return weight(tap, o) / scale[o]; });
+    routines().to_half(packed.data(), to, packed.size());
+    return to + packed.size();
+  } else {
+    return pack_segment(panel, lanes(), s.length, to, weight);
+  }
+}
+
+// The input as elements, with the border of zeros that the kernel reads.
+template <class Element>
+View<const Element> DirectConv<Element>::elements(const View<const float>& input) const {
+  if constexpr (kHalf) {
+    const auto to =
+        View<Half>::inside(reinterpret_cast<Half*>(context_.scratch.data()), input_, border_);
+    const std::size_t row = to.row_stride();
+    const int rows = input_.height + border_.top + border_.bottom;
+    for_rows(context_, rows, row * std::size_t(rows), [&](int y) {
+      routines().to_half(input.at(y - border_.top, -border_.left),
+                         to.at(y - border_.top, -border_.left), row);
+    });
+    return to;
+  } else {
+    return input;
+  }
+}
+
 // A 1 x 1 convolution of values without gaps between rows sees one long row and cuts it into
 // spans of its own; all others go by rows of the output.
-struct DirectConv::Job {
-  View<const float> input, residual;  // residual.data() is null if there is none
+template <class Element>
+struct DirectConv<Element>::Job {
+  View<const Element> input;
+  View<const float> residual;  // residual.data() is null if there is none
   Outputs outputs;
   bool flat = false;
   int rows, pixels, last_pixels;  // of a row, and of the last row
   int rows_per_strip = 1;         // two where one is too narrow to fill a tile
 
-  Job(const Conv& conv, int most_pixels, Inputs inputs, Outputs out)
-      : input(inputs[0]),
+  Job(const Conv& conv, int most_pixels, const View<const Element>& x, Inputs inputs, Outputs out)
+      : input(x),
         outputs(out),
         rows(out[0].shape().height),
         pixels(out[0].shape().width),
@@ -211,10 +307,12 @@ struct DirectConv::Job {
 };
 
 // Strip number `number` of those that the thread takes the panel through.
-void DirectConv::run_strip(const Job& job, const Panel& panel, int number, Range strips) const {
+template <class Element>
+void DirectConv<Element>::run_strip(const Job& job, const Panel& panel, int number,
+                                    Range strips) const {
   const Range rows = job.strip(number);
-  const View<const float>& x = job.input;
-  const Segments segment = segments(panel, x.shape().channels);
+  const View<const Element>& x = job.input;
+  const Segments segment = segments(panel);
   const int top = rows.begin * conv_.stride.height - conv_.pads.top;
   // Rows of the kernel that see nothing but border are left out.
   const auto inside = [&](int y) {
@@ -225,9 +323,9 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, int number, Range
   const Taps upper = inside(rows.begin), lower = inside(rows.end - 1);
   const int first = std::min(upper.first, lower.first), last = std::max(upper.last, lower.last);
   const std::size_t skipped = std::size_t(first) * std::size_t(segment.columns) *
-                              segment_floats(panel, context_.routines.lanes, segment.length);
+                              segment_size(panel, lanes(), segment.length);
   const View<float>& out = job.outputs[std::size_t(panel.piece)];
-  ConvStrip strip;
+  ConvStrip<Element> strip;
   strip.input = job.flat ? job.row_of(x, rows.begin)
                          : x.at(top + first * conv_.dilation.height, -conv_.pads.left);
   strip.input += panel.inputs.begin;
@@ -238,8 +336,9 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, int number, Range
   strip.segment_length = segment.length;
   strip.segment_row_step = std::ptrdiff_t(x.row_stride()) * conv_.dilation.height;
   strip.segment_column_step = std::ptrdiff_t(x.pixel_stride()) * conv_.dilation.width;
-  strip.weights = weights_.data() + panel.weights + skipped;
+  strip.weights = weights() + panel.weights + skipped;
   strip.bias = bias_.data() + panel.bias;
+  strip.scale = kHalf ? bias_.data() + scale_of(panel) : nullptr;
   strip.residual = job.residual.data() == nullptr
                        ? nullptr
                        : job.row_of(job.residual, rows.begin) + panel.outputs.begin;
@@ -249,14 +348,14 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, int number, Range
       job.row_of(out, rows.begin) + panel.outputs.begin - pieces_[std::size_t(panel.piece)].begin;
   strip.output_step = std::ptrdiff_t(out.pixel_stride());
   strip.output_row_step = std::ptrdiff_t(out.row_stride());
-  const int tiles = tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
+  const int tiles = tiles_of(routines(), panel, job.pixels * job.rows_per_strip);
   const int passes = strips.size() * tiles;
-  strip.upcoming_floats = std::ptrdiff_t(panel_floats(panel, segment));
+  strip.upcoming_size = std::ptrdiff_t(panel_size(panel, segment));
   // Behind the last panel lie the weights of the next layer. A single pass over a large panel
   // fetches from itself: the next panel would push it out of the cache.
   const std::ptrdiff_t ahead =
-      passes == 1 ? std::min(strip.upcoming_floats, kFetchedAhead) : strip.upcoming_floats;
-  strip.upcoming = passes <= kMostPasses ? weights_.data() + panel.weights + ahead : nullptr;
+      passes == 1 ? std::min(strip.upcoming_size, kFetchedAhead<Element>) : strip.upcoming_size;
+  strip.upcoming = passes <= kMostPasses ? weights() + panel.weights + ahead : nullptr;
   strip.passes = passes;
   strip.pass = (number - strips.begin) * tiles;
   strip.rows = rows.size();
@@ -266,15 +365,24 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, int number, Range
   strip.tail = panel.tail;
   strip.function = function_;
   strip.plain = false;
-  context_.routines.conv_strip(strip);
+  routines().conv_strip(strip);
+  if (function_.kind != Function::clamp) {
+    for (int y = 0; y < strip.rows; ++y) {
+      for (int p = 0; p < strip.pixels; ++p) {
+        float* pixel = strip.output + y * strip.output_row_step + p * strip.output_step;
+        context_.routines.apply(function_, pixel, pixel, std::size_t(panel.outputs.size()));
+      }
+    }
+  }
 }
 
-void DirectConv::operator()(Inputs inputs, Outputs outputs) const {
+template <class Element>
+void DirectConv<Element>::operator()(Inputs inputs, Outputs outputs) const {
   const Panel& widest = panels_.front();
-  const Job job(conv_, context_.routines.tile_pixels[widest.paired][widest.vectors], inputs,
-                outputs);
+  const Job job(conv_, routines().tile_pixels[widest.paired][widest.vectors], elements(inputs[0]),
+                inputs, outputs);
   const int panels = int(panels_.size()), strips = job.strips();
-  const std::size_t work = weights_.size() * outputs[0].shape().pixels();
+  const std::size_t work = weight_size_ * outputs[0].shape().pixels();
   if (weights_.size() <= kCachedWeights) {
     const int groups = shares(context_, strips, work);
     context_.pool.parallel_for(groups, [&](int task) {
@@ -307,11 +415,16 @@ void DirectConv::operator()(Inputs inputs, Outputs outputs) const {
 
 std::unique_ptr<ConvKernel> make_direct(const KernelSpec& spec, const Weights& weights,
                                         Context context) {
-  return make_conv_kernel(ConvAlgorithm::direct, DirectConv(spec, weights, context));
+  if (context.halves != nullptr) {
+    return make_conv_kernel("direct fp16", DirectConv<Half>(spec, weights, context));
+  }
+  return make_conv_kernel(name_of(ConvAlgorithm::direct),
+                          DirectConv<float>(spec, weights, context));
 }
 
 KernelMemory direct_memory(const KernelSpec& spec, Context context) {
-  return {DirectConv::weight_bytes(spec, context), 0};
+  return context.halves != nullptr ? DirectConv<Half>::memory(spec, context)
+                                   : DirectConv<float>::memory(spec, context);
 }
 
 }  // namespace sbcnn::kernels

@@ -20,7 +20,9 @@ class FastFactory final : public KernelFactory {
  public:
   explicit FastFactory(const KernelOptions& options)
       : pool_(options.threads),
-        context_{routines(options.isa), pool_, scratch_, weights_},
+        context_{routines(options.isa),
+                 options.precision == Precision::fp16 ? half_routines(options.isa) : nullptr, pool_,
+                 scratch_, weights_},
         choice_{options.isa, options.algorithm, options.tuning} {}
 
   std::unique_ptr<Kernel> make(const KernelSpec& spec, Weights weights) override {
@@ -80,6 +82,8 @@ class FastFactory final : public KernelFactory {
 std::unique_ptr<KernelFactory> make_kernels(const KernelOptions& options) {
   require(std::ranges::count(available_isas(), options.isa) == 1,
           "make_kernels: this machine lacks the instruction set");
+  require(supports(options.isa, options.precision),
+          "make_kernels: the instruction set does not compute in this precision here");
   return std::make_unique<FastFactory>(options);
 }
 

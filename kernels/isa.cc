@@ -5,6 +5,10 @@
 #include "core/error.h"
 #include "kernels/routines.h"
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 namespace sbcnn::kernels {
 
 std::string_view name_of(Isa isa) {
@@ -25,8 +29,8 @@ std::string_view name_of(Precision precision) {
   return precision == Precision::fp32 ? "fp32" : "fp16";
 }
 
-bool supports(Isa, Precision precision) {
-  return precision == Precision::fp32;
+bool supports(Isa isa, Precision precision) {
+  return precision == Precision::fp32 || half_routines(isa) != nullptr;
 }
 
 #if defined(__x86_64__)
@@ -55,6 +59,10 @@ const Routines& routines(Isa isa) {
   throw ContractViolation("routines: no such instruction set in this binary");
 }
 
+const HalfRoutines* half_routines(Isa) {
+  return nullptr;
+}
+
 #elif defined(__aarch64__)
 
 std::span<const Isa> available_isas() {
@@ -65,6 +73,13 @@ std::span<const Isa> available_isas() {
 const Routines& routines(Isa isa) {
   require(isa == Isa::neon, "routines: no such instruction set in this binary");
   return neon::routines();
+}
+
+// ARMv8.2's half-precision arithmetic is an option of the processor; converting is not.
+const HalfRoutines* half_routines(Isa isa) {
+  constexpr unsigned long kHalf = HWCAP_FPHP | HWCAP_ASIMDHP;
+  static const bool has_it = (::getauxval(AT_HWCAP) & kHalf) == kHalf;
+  return isa == Isa::neon && has_it ? &neon_fp16::routines() : nullptr;
 }
 
 #else

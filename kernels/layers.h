@@ -20,6 +20,7 @@ namespace sbcnn::kernels {
 // What all kernels of one factory use.
 struct Context {
   const Routines& routines;
+  const HalfRoutines* halves;  // null: everything is computed in floats
   ThreadPool& pool;
   Scratch& scratch;
   WeightMemory& weights;
@@ -83,21 +84,21 @@ class ConvKernel : public Kernel {
 template <class F>
 class FunctionConv final : public ConvKernel {
  public:
-  FunctionConv(ConvAlgorithm algorithm, F f) : algorithm_(algorithm), f_(std::move(f)) {}
+  FunctionConv(std::string_view method, F f) : method_(method), f_(std::move(f)) {}
   void run(Inputs inputs, Outputs outputs) const noexcept override {
     const FlushToZero flush;
     f_(inputs, outputs);
   }
-  std::string_view method() const override { return name_of(algorithm_); }
+  std::string_view method() const override { return method_; }
   std::span<const float> packed_weights() const override { return f_.packed_weights(); }
 
  private:
-  ConvAlgorithm algorithm_;
+  std::string_view method_;
   F f_;
 };
 template <class F>
-std::unique_ptr<ConvKernel> make_conv_kernel(ConvAlgorithm algorithm, F f) {
-  return std::make_unique<FunctionConv<F>>(algorithm, std::move(f));
+std::unique_ptr<ConvKernel> make_conv_kernel(std::string_view method, F f) {
+  return std::make_unique<FunctionConv<F>>(method, std::move(f));
 }
 
 // How the algorithm of a Conv is found: the one that is forced, if it applies; or measured; or by

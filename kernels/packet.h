@@ -107,16 +107,14 @@ SBCNN_INLINE void store(float* p, Packet v, int n) {
 }
 #endif
 
-// sum + x[Lane] * w, for a packet x that holds kLanes taps of one pixel. Only NEON multiplies by a
-// lane; elsewhere a broadcast from memory costs no arithmetic.
+// sum += w * x[Lane], for a packet x that holds kLanes taps of one pixel. Only NEON multiplies by a
+// lane; elsewhere a broadcast from memory costs no arithmetic. Spelled out for the reason that
+// `accumulate` gives.
 #if defined(__aarch64__)
-inline constexpr bool kMultipliesByLane = true;
 template <int Lane>
-SBCNN_INLINE Packet multiply_add_lane(Packet w, Packet x, Packet sum) {
-  return vfmaq_laneq_f32(sum, w, x, Lane);
+SBCNN_INLINE void accumulate_lane(Packet& sum, Packet w, Packet x) {
+  asm("fmla %0.4s, %1.4s, %2.s[%c3]" : "+w"(sum) : "w"(w), "w"(x), "i"(Lane));
 }
-#else
-inline constexpr bool kMultipliesByLane = false;
 #endif
 
 // Two neighbouring floats, over and over; a load and nothing else. A vector of weights that holds
@@ -164,7 +162,8 @@ SBCNN_INLINE void accumulate(Packet& sum, Packet a, Packet b) {
 }
 
 // Stops the compiler from recomputing an address in the inner loop.
-SBCNN_INLINE void keep_address(const float*& p) {
+template <class Element>
+SBCNN_INLINE void keep_address(const Element*& p) {
   asm("" : "+r"(p));
 }
 

@@ -12,7 +12,7 @@ constexpr int kMostVectors = 4;
 // starts two multiply-adds and two loads per cycle and waits four cycles for a sum. What is not the
 // bottleneck costs a little, too, for it takes turns with everything else; and weights come from
 // the second level cache.
-double row_cost(const Routines& r, int pixels, int rows, int vectors, bool paired) {
+double row_cost(const TileShapes& r, int pixels, int rows, int vectors, bool paired) {
   const int most = r.tile_pixels[paired][vectors];
   if (most == 0) {
     return std::numeric_limits<double>::infinity();
@@ -40,7 +40,7 @@ struct Cut {
   bool paired_in_last = false;  // the last panel has a paired vector
 };
 
-Cut best_cut(const Routines& r, int channels, int pixels, int rows) {
+Cut best_cut(const TileShapes& r, int channels, int pixels, int rows) {
   const int rest = channels % r.lanes;
   const bool paired = 0 < rest && rest <= r.lanes / 2 && r.tile_pixels[1][0] > 0;
   const int whole = channels / r.lanes + (rest > 0 && !paired ? 1 : 0);
@@ -70,7 +70,7 @@ Cut best_cut(const Routines& r, int channels, int pixels, int rows) {
 
 }  // namespace
 
-std::vector<Panel> cut_into_panels(const Routines& r, const Block& block,
+std::vector<Panel> cut_into_panels(const TileShapes& r, const Block& block,
                                    std::span<const Range> pieces, int pixels, int rows) {
   std::vector<Panel> panels;
   for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
@@ -96,7 +96,7 @@ std::vector<Panel> cut_into_panels(const Routines& r, const Block& block,
   return panels;
 }
 
-std::size_t segment_floats(const Panel& p, int lanes, int taps) {
+std::size_t segment_size(const Panel& p, int lanes, int taps) {
   const int vectors = p.vectors * taps + (p.paired ? (taps + 1) / 2 : 0);
   return std::size_t(vectors) * std::size_t(lanes);
 }

@@ -26,17 +26,17 @@ struct Panel {
 
 // How the outputs of `block` are best cut for rows of `pixels`, of which `rows` lie below each
 // other. No panel crosses from one piece of the output into the next.
-std::vector<Panel> cut_into_panels(const Routines&, const Block& block,
+std::vector<Panel> cut_into_panels(const TileShapes&, const Block& block,
                                    std::span<const Range> pieces, int pixels, int rows);
 
 // Tiles of the micro-kernel that a row of `pixels` takes.
-inline int tiles_of(const Routines& r, const Panel& p, int pixels) {
+inline int tiles_of(const TileShapes& r, const Panel& p, int pixels) {
   const int most = r.tile_pixels[p.paired][p.vectors];
   return (pixels + most - 1) / most;
 }
 
-// Floats that the weights of one segment of `taps` take, and that a bias takes.
-std::size_t segment_floats(const Panel&, int lanes, int taps);
+// Weights of one segment of `taps`, and floats that a bias takes, as they are packed.
+std::size_t segment_size(const Panel&, int lanes, int taps);
 std::size_t bias_floats(const Panel&, int lanes);
 
 void pack_bias(const Panel&, int lanes, std::span<const float> bias, float* to);

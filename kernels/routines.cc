@@ -4,7 +4,7 @@
 #include "kernels/routines.h"
 
 #include "kernels/packet.h"
-#include "kernels/tile.h"
+#include "kernels/strip.h"
 #include "kernels/winograd_tile.h"
 
 namespace sbcnn::kernels::SBCNN_ISA {
@@ -12,51 +12,20 @@ namespace {
 
 // --- convolution -----------------------------------------------------------------------------
 
-// Most pixels of a tile, by [paired][vectors].
+struct FloatTiles {
+  using Element = float;
+  template <int Rows, int Columns, int Vectors, bool Paired>
+  using Tile = kernels::SBCNN_ISA::Tile<Rows, Columns, Vectors, Paired>;
 #if defined(__AVX512F__)
-constexpr int kTilePixels[2][5] = {{0, 14, 14, 9, 6}, {14, 14, 9, 0, 0}};
+  static constexpr int kMostPixels[2][5] = {{0, 14, 14, 9, 6}, {14, 14, 9, 0, 0}};
 #elif defined(__AVX__)
-constexpr int kTilePixels[2][5] = {{0, 12, 6, 4, 0}, {12, 6, 4, 0, 0}};
+  static constexpr int kMostPixels[2][5] = {{0, 12, 6, 4, 0}, {12, 6, 4, 0, 0}};
 #elif defined(__SSE2__)
-constexpr int kTilePixels[2][5] = {{0, 8, 5, 3, 0}, {}};
+  static constexpr int kMostPixels[2][5] = {{0, 8, 5, 3, 0}, {}};
 #else
-constexpr int kTilePixels[2][5] = {{0, 8, 8, 6, 5}, {}};
+  static constexpr int kMostPixels[2][5] = {{0, 8, 8, 6, 5}, {}};
 #endif
-constexpr int kMostPixels = 14, kMostRows = 2;
-
-using TileFunction = void (*)(const ConvStrip&, int number, int row, int column, int tiles);
-
-template <int Rows, int Columns, int Vectors, bool Paired>
-constexpr TileFunction tile_or_null() {
-  if constexpr (Rows * Columns <= kTilePixels[Paired][Vectors]) {
-    return conv_tiles<Rows, Columns, Vectors, Paired>;
-  } else {
-    return nullptr;
-  }
-}
-
-struct TilesByColumns {
-  TileFunction columns[kMostPixels + 1];
 };
-
-template <int Rows, int Vectors, bool Paired>
-constexpr TilesByColumns tiles() {
-  return {{nullptr, tile_or_null<Rows, 1, Vectors, Paired>(),
-           tile_or_null<Rows, 2, Vectors, Paired>(), tile_or_null<Rows, 3, Vectors, Paired>(),
-           tile_or_null<Rows, 4, Vectors, Paired>(), tile_or_null<Rows, 5, Vectors, Paired>(),
-           tile_or_null<Rows, 6, Vectors, Paired>(), tile_or_null<Rows, 7, Vectors, Paired>(),
-           tile_or_null<Rows, 8, Vectors, Paired>(), tile_or_null<Rows, 9, Vectors, Paired>(),
-           tile_or_null<Rows, 10, Vectors, Paired>(), tile_or_null<Rows, 11, Vectors, Paired>(),
-           tile_or_null<Rows, 12, Vectors, Paired>(), tile_or_null<Rows, 13, Vectors, Paired>(),
-           tile_or_null<Rows, 14, Vectors, Paired>()}};
-}
-
-// By [rows - 1][paired][vectors].
-constexpr TilesByColumns kTiles[kMostRows][2][5] = {
-    {{{}, tiles<1, 1, false>(), tiles<1, 2, false>(), tiles<1, 3, false>(), tiles<1, 4, false>()},
-     {tiles<1, 0, true>(), tiles<1, 1, true>(), tiles<1, 2, true>(), {}, {}}},
-    {{{}, tiles<2, 1, false>(), tiles<2, 2, false>(), tiles<2, 3, false>(), tiles<2, 4, false>()},
-     {tiles<2, 0, true>(), tiles<2, 1, true>(), tiles<2, 2, true>(), {}, {}}}};
 
 // --- element-wise ----------------------------------------------------------------------------
 
@@ -134,28 +103,6 @@ void apply_to_pixels(const Function& f, float* y, std::ptrdiff_t step, int pixel
 }
 
 // --- rows ------------------------------------------------------------------------------------
-
-void conv_strip(const ConvStrip& strip) {
-  const int most = kTilePixels[strip.paired][strip.vectors];
-  for (int y = 0, number = 0; y < strip.rows;) {
-    const int rows = strip.pixels <= most / 2 && y + 1 < strip.rows ? 2 : 1;
-    const TilesByColumns& tiles = kTiles[rows - 1][strip.paired][strip.vectors];
-    // Of equal width, as near as possible: some are one pixel wider than the others.
-    const int count = (strip.pixels * rows + most - 1) / most;
-    const int width = strip.pixels / count, wider = strip.pixels % count;
-    if (wider > 0) {
-      tiles.columns[width + 1](strip, number, y, 0, wider);
-    }
-    tiles.columns[width](strip, number + wider, y, wider * (width + 1), count - wider);
-    number += count;
-    y += rows;
-  }
-  for (int y = 0; y < strip.rows && !strip.plain; ++y) {
-    apply_to_pixels(strip.function, strip.output + y * strip.output_row_step, strip.output_step,
-                    strip.pixels,
-                    (strip.vectors + (strip.paired ? 1 : 0) - 1) * kLanes + strip.tail);
-  }
-}
 
 // `Pixels` pixels times one vector of channels that begins at `c` and has n lanes.
 template <int Pixels, bool Whole>
@@ -358,12 +305,8 @@ void sum_pool(const PoolPixel& a, float scale) {
       a, 0.0f, [](Packet sum, Packet x) { return add(sum, x); }, scale);
 }
 
-constexpr Routines kRoutines = {kLanes,
-                                {{kTilePixels[0][0], kTilePixels[0][1], kTilePixels[0][2],
-                                  kTilePixels[0][3], kTilePixels[0][4]},
-                                 {kTilePixels[1][0], kTilePixels[1][1], kTilePixels[1][2],
-                                  kTilePixels[1][3], kTilePixels[1][4]}},
-                                conv_strip,
+constexpr Routines kRoutines = {tile_shapes<FloatTiles>(kLanes),
+                                conv_strip<FloatTiles>,
                                 winograd_input<2>,
                                 winograd_output<2>,
                                 winograd_input<4>,

@@ -6,7 +6,7 @@
 // in the namespace of its ISA, includes nothing of ours but this header, and only plain numbers
 // and raw pointers cross over.
 //
-// Strides and steps count floats.
+// Strides and steps count elements, which are floats unless something else is said.
 #pragma once
 
 #include <cstddef>
@@ -20,38 +20,51 @@ struct Function {
   float alpha, beta;
 };
 
-// rows x pixels output pixels times one panel of output channels. A panel is up to four vectors of
-// output channels, and maybe a paired one (see tile.h) of up to lanes / 2 channels. Its weights lie
-// packed by segment. A segment is a run of input that is contiguous in memory: a kernel row of
-// whole pixels, or the channels of one pixel. Segments follow each other in the order (row of
-// segments, segment); a segment's weights are [tap][vector][lane], and in a paired panel [two
-// taps]([tap][vector][lane], [paired channel][tap]).
+// A half float (IEEE binary16), by its bits: most compilers have no name for it, and all can move
+// it.
+enum class Half : unsigned short {};
+
+inline constexpr float kLargestHalf = 65504;
+// Products that are summed up in half floats before floats take over (half_tile.h), and what their
+// weights' absolute values may sum up to, so that no such sum overflows, however it is rounded.
+inline constexpr int kTapsPerFold = 64;
+inline constexpr float kMostWeightPerFold = 0.5f;
+
+// rows x pixels output pixels times one panel of output channels; inputs and weights are
+// `Element`s, float or Half, everything else is floats. A panel is up to four vectors of output
+// channels, and maybe a paired one (see tile.h) of up to lanes / 2 channels. Its weights lie packed
+// by segment. A segment is a run of input that is contiguous in memory: a kernel row of whole
+// pixels, or the channels of one pixel. Segments follow each other in the order (row of segments,
+// segment); a segment's weights are [tap][vector][lane], and in a paired panel
+// [two taps]([tap][vector][lane], [paired channel][tap]).
+template <class Element>
 struct ConvStrip {
-  const float* input;  // first tap of the first pixel
+  const Element* input;  // first tap of the first pixel
   std::ptrdiff_t input_step, input_row_step;
   int segment_rows, segment_columns, segment_length;
   std::ptrdiff_t segment_row_step, segment_column_step;
 
-  const float* weights;   // aligned to a vector
-  const float* bias;      // vectors * lanes, aligned; then, if paired, [channel](bias, 0)
+  const Element* weights;  // aligned to a vector
+  const float* bias;       // vectors * lanes, aligned; then, if paired, [channel](bias, 0)
+  const float* scale;      // Half: what each channel's weights were divided by, laid out as `bias`
   const float* residual;  // null if none
   std::ptrdiff_t residual_step, residual_row_step;
   float* output;
   std::ptrdiff_t output_step, output_row_step;
 
-  // Weights that will be wanted once all `passes` tiles have read these: `upcoming_floats` of them,
+  // Weights that will be wanted once all `passes` tiles have read these: `upcoming_size` of them,
   // a share of which each tile fetches into the second level cache. The strip's first tile is
   // number `pass`. Null: nothing to fetch.
-  const float* upcoming;
-  std::ptrdiff_t upcoming_floats;
+  const Element* upcoming;
+  std::ptrdiff_t upcoming_size;
   int pass, passes;
 
   int rows, pixels;
   int vectors;
   bool paired;
   int tail;  // channels of the last vector, 1 ... lanes; nothing is written beyond them
-  Function function;
-  bool plain;  // no residual and no function
+  Function function;  // if it is a clamp; others are applied to the finished output (see `apply`)
+  bool plain;         // no residual and no function
 };
 
 // Winograd's input transform of `tiles` neighbouring tiles, counted row by row. Frequency f of tile
@@ -109,12 +122,15 @@ struct PoolPixel {
   int channels;
 };
 
-struct Routines {
-  int lanes;
+// What the tiles of a micro-kernel look like.
+struct TileShapes {
+  int lanes;  // of a vector of output channels
   // Most pixels of a tile, by vectors, of panels without and with a paired vector; 0: no such tile.
   int tile_pixels[2][5];
+};
 
-  void (*conv_strip)(const ConvStrip&);
+struct Routines : TileShapes {
+  void (*conv_strip)(const ConvStrip<float>&);
   void (*winograd2_input)(const WinogradInput&);
   void (*winograd2_output)(const WinogradOutput&);
   void (*winograd4_input)(const WinogradInput&);
@@ -131,6 +147,14 @@ struct Routines {
   void (*mul)(const float* a, const float* b, float* y, std::size_t n);
 };
 
+// Convolution in half floats (half_tile.h).
+struct HalfRoutines : TileShapes {
+  void (*conv_strip)(const ConvStrip<Half>&);
+  // Rounds n floats. Finite numbers and infinities beyond the range of a half become the largest
+  // half, NaN stays NaN.
+  void (*to_half)(const float* x, Half* y, std::size_t n);
+};
+
 namespace sse2 {
 const Routines& routines();
 }
@@ -143,10 +167,15 @@ const Routines& routines();
 namespace neon {
 const Routines& routines();
 }
+namespace neon_fp16 {
+const HalfRoutines& routines();
+}
 
 // ContractViolation for an ISA that this binary has no code for. Whether the machine can run it
 // is the caller's question to available_isas().
 enum class Isa;
 const Routines& routines(Isa);
+// Null where the ISA has none, or this machine cannot run them.
+const HalfRoutines* half_routines(Isa);
 
 }  // namespace sbcnn::kernels

@@ -31,26 +31,30 @@
 namespace sbcnn::kernels::SBCNN_ISA {
 
 inline constexpr int kTapsPerStep = 4;
-inline constexpr int kFloatsPerLine = 16;  // of the cache
-// How far ahead of their use weights are fetched from the second level cache into the first.
-inline constexpr int kPrefetchFloats = 1024;
+// Elements of a line of the cache, and how far ahead of their use weights are fetched from its
+// second level into the first.
+template <class Element>
+inline constexpr int kPerLine = 64 / sizeof(Element);
+template <class Element>
+inline constexpr int kPrefetch = 4096 / sizeof(Element);
 
 // A tile's share of the weights that are wanted next. The first tile to read a panel would wait for
 // memory at every step, the others not at all; so all of them fetch for the next panel, evenly.
+template <class Element>
 struct Upcoming {
-  const float* next;
+  const Element* next;
   int lines_per_step;
 
-  SBCNN_INLINE Upcoming(const ConvStrip& strip, int tile, int floats_per_step)
+  SBCNN_INLINE Upcoming(const ConvStrip<Element>& strip, int tile, int weights_per_step)
       : next(strip.upcoming), lines_per_step(0) {
     if (next != nullptr) {
-      next += strip.upcoming_floats * (strip.pass + tile) / strip.passes;
-      const int lines = (floats_per_step + kFloatsPerLine - 1) / kFloatsPerLine;
+      next += strip.upcoming_size * (strip.pass + tile) / strip.passes;
+      const int lines = (weights_per_step + kPerLine<Element> - 1) / kPerLine<Element>;
       lines_per_step = (lines + strip.passes - 1) / strip.passes;
     }
   }
   SBCNN_INLINE void fetch() {
-    for (int i = 0; i < lines_per_step; ++i, next += kFloatsPerLine) {
+    for (int i = 0; i < lines_per_step; ++i, next += kPerLine<Element>) {
       __builtin_prefetch(next, 0, 2);
     }
   }
@@ -58,25 +62,26 @@ struct Upcoming {
 
 // Addresses of the pixels of a tile. x86 adds one or two times a register to a base address for
 // free, so one base serves three pixels and 14 pixels fit into the 16 address registers.
-template <int Rows, int Columns>
+template <class Element, int Rows, int Columns>
 struct PixelPointers {
   static constexpr int kBasesPerRow = (Columns + 2) / 3;
-  const float* base[Rows * kBasesPerRow];
+  const Element* base[Rows * kBasesPerRow];
   std::ptrdiff_t step;
 
-  SBCNN_INLINE PixelPointers(const float* first, std::ptrdiff_t pixel_step, std::ptrdiff_t row_step)
+  SBCNN_INLINE PixelPointers(const Element* first, std::ptrdiff_t pixel_step,
+                             std::ptrdiff_t row_step)
       : step(pixel_step) {
     SBCNN_UNROLL
     for (int r = 0; r < Rows; ++r) {
       SBCNN_UNROLL
       for (int i = 0; i < kBasesPerRow; ++i) {
-        const float*& b = base[r * kBasesPerRow + i];
+        const Element*& b = base[r * kBasesPerRow + i];
         b = first + r * row_step + 3 * i * step;
         keep_address(b);
       }
     }
   }
-  SBCNN_INLINE const float* operator[](int pixel) const {
+  SBCNN_INLINE const Element* operator[](int pixel) const {
     const int column = pixel % Columns;
     return base[pixel / Columns * kBasesPerRow + column / 3] + (column % 3) * step;
   }
@@ -89,18 +94,46 @@ struct PixelPointers {
   }
 };
 
+// What happens to sums while they are in registers. Unless `Plain`, that is residual and clamping.
+template <bool Plain>
+struct Epilogue {
+  Packet lower, upper;
+
+  SBCNN_INLINE explicit Epilogue(const Function& function) {
+    const bool clamps = !Plain && function.kind == Function::clamp;
+    lower = broadcast(clamps ? function.alpha : -__builtin_inff());
+    upper = broadcast(clamps ? function.beta : __builtin_inff());
+  }
+  // The first n lanes of y; `residual` may be null.
+  SBCNN_INLINE void store(Packet y, const float* residual, float* output, int n) const {
+    if (!Plain && residual != nullptr) {
+      y = add(y, n < kLanes ? load(residual, n) : load(residual));
+    }
+    if (!Plain) {
+      y = min(max(y, lower), upper);
+    }
+    if (n < kLanes) {
+      kernels::SBCNN_ISA::store(output, y, n);
+    } else {
+      kernels::SBCNN_ISA::store(output, y);
+    }
+  }
+};
+
 template <int Rows, int Columns, int Vectors, bool Paired>
 struct Tile {
+  using Element = float;
   static constexpr int kPixels = Rows * Columns;
   static constexpr int kSums = Vectors + (Paired ? 1 : 0);
-  using Pointers = PixelPointers<Rows, Columns>;
+  static constexpr int kChannels = kSums * kLanes;
+  using Pointers = PixelPointers<Element, Rows, Columns>;
 
   Packet sum[kPixels][kSums];
 
-  SBCNN_INLINE void begin(const float* bias) {
+  SBCNN_INLINE void begin(const ConvStrip<float>& strip) {
     SBCNN_UNROLL
     for (int v = 0; v < kSums; ++v) {
-      const Packet b = load_aligned(bias + v * kLanes);
+      const Packet b = load_aligned(strip.bias + v * kLanes);
       SBCNN_UNROLL
       for (int p = 0; p < kPixels; ++p) {
         sum[p][v] = b;
@@ -152,7 +185,7 @@ struct Tile {
     for (int p = 0; p < kPixels; ++p) {
       SBCNN_UNROLL
       for (int v = 0; v < Vectors; ++v) {
-        sum[p][v] = multiply_add_lane<Lane>(w[v], x[p], sum[p][v]);
+        accumulate_lane<Lane>(sum[p][v], w[v], x[p]);
       }
     }
   }
@@ -194,20 +227,20 @@ struct Tile {
     }
   }
 
-  static constexpr int kFloatsPerStep =
+  static constexpr int kWeightsPerStep =
       (kTapsPerStep * Vectors + (Paired ? kTapsPerStep / 2 : 0)) * kLanes;
 
   // Adds one segment and returns where the weights of the next begin.
   SBCNN_INLINE const float* accumulate(Pointers x, int taps, const float* weights,
-                                       Upcoming& upcoming) {
+                                       Upcoming<float>& upcoming) {
     for (; taps >= kTapsPerStep; taps -= kTapsPerStep) {
       SBCNN_UNROLL
-      for (int i = 0; i < kFloatsPerStep; i += kFloatsPerLine) {
-        __builtin_prefetch(weights + kPrefetchFloats + i);
+      for (int i = 0; i < kWeightsPerStep; i += kPerLine<float>) {
+        __builtin_prefetch(weights + kPrefetch<float> + i);
       }
       upcoming.fetch();
       four_steps(x, weights);
-      weights += kFloatsPerStep;
+      weights += kWeightsPerStep;
       x.advance(kTapsPerStep);
     }
     if constexpr (Paired) {
@@ -226,71 +259,59 @@ struct Tile {
     return weights;
   }
 
-  // Stores the sums. Unless `Plain`, residual and the clamping functions happen here, while the
-  // sums are in registers.
+  // `output` and `residual` are those of the tile's first pixel.
   template <bool Plain>
-  SBCNN_INLINE void finish(const ConvStrip& strip, const float* residual, float* output) const {
-    const bool clamps = !Plain && strip.function.kind == Function::clamp;
-    const Packet lower = broadcast(clamps ? strip.function.alpha : -__builtin_inff());
-    const Packet upper = broadcast(clamps ? strip.function.beta : __builtin_inff());
+  SBCNN_INLINE void finish(const ConvStrip<float>& strip, const float* residual,
+                           float* output) const {
+    const Epilogue<Plain> epilogue(strip.function);
     SBCNN_UNROLL
     for (int p = 0; p < kPixels; ++p) {
       const int row = p / Columns, column = p % Columns;
       float* out = output + row * strip.output_row_step + column * strip.output_step;
       SBCNN_UNROLL
       for (int v = 0; v < kSums; ++v) {
-        const bool partial = v == kSums - 1 && strip.tail < kLanes;
-        Packet y = Paired && v == Vectors ? add_pairs(sum[p][v]) : sum[p][v];
-        if (!Plain && residual != nullptr) {
-          const float* other =
-              residual + row * strip.residual_row_step + column * strip.residual_step + v * kLanes;
-          y = add(y, partial ? load(other, strip.tail) : load(other));
-        }
-        if (!Plain) {
-          y = min(max(y, lower), upper);
-        }
-        if (partial) {
-          store(out + v * kLanes, y, strip.tail);
-        } else {
-          store(out + v * kLanes, y);
-        }
+        const float* other = residual == nullptr ? nullptr
+                                                 : residual + row * strip.residual_row_step +
+                                                       column * strip.residual_step + v * kLanes;
+        epilogue.store(Paired && v == Vectors ? add_pairs(sum[p][v]) : sum[p][v], other,
+                       out + v * kLanes, v == kSums - 1 ? strip.tail : kLanes);
       }
     }
   }
 };
 
 // The lines of the output that the tile will write, so that they are at hand when it is done.
-template <int Rows, int Columns, int Sums>
-SBCNN_INLINE void prefetch_output(const ConvStrip& strip, const float* output) {
+template <int Rows, int Columns, int Channels, class Element>
+SBCNN_INLINE void prefetch_output(const ConvStrip<Element>& strip, const float* output) {
   SBCNN_UNROLL
   for (int r = 0; r < Rows; ++r) {
     SBCNN_UNROLL
     for (int c = 0; c < Columns; ++c) {
       const float* pixel = output + r * strip.output_row_step + c * strip.output_step;
       SBCNN_UNROLL
-      for (int i = 0; i < Sums * kLanes; i += 16) {
+      for (int i = 0; i < Channels; i += kPerLine<float>) {
         __builtin_prefetch(pixel + i, 1);
       }
     }
   }
 }
 
-// `tiles` tiles side by side, of which the first is number `number` of the strip and begins at
-// pixel
+// `tiles` tiles side by side, of which the first is number `number` of the strip and begins at pixel
 // (`row`, `column`). Where there are few taps, calls would cost as much as they do.
-template <int Rows, int Columns, int Vectors, bool Paired>
-void conv_tiles(const ConvStrip& strip, int number, int row, int column, int tiles) {
-  using ThisTile = Tile<Rows, Columns, Vectors, Paired>;
+template <class Tile, int Rows, int Columns>
+void conv_tiles(const ConvStrip<typename Tile::Element>& strip, int number, int row, int column,
+                int tiles) {
+  using Element = typename Tile::Element;
   for (const int end = number + tiles; number < end; ++number, column += Columns) {
     float* output = strip.output + row * strip.output_row_step + column * strip.output_step;
-    prefetch_output<Rows, Columns, ThisTile::kSums>(strip, output);
-    ThisTile tile;
-    tile.begin(strip.bias);
-    Upcoming upcoming(strip, number, ThisTile::kFloatsPerStep);
-    const float* weights = strip.weights;
-    const float* input = strip.input + row * strip.input_row_step + column * strip.input_step;
+    prefetch_output<Rows, Columns, Tile::kChannels>(strip, output);
+    Tile tile;
+    tile.begin(strip);
+    Upcoming<Element> upcoming(strip, number, Tile::kWeightsPerStep);
+    const Element* weights = strip.weights;
+    const Element* input = strip.input + row * strip.input_row_step + column * strip.input_step;
     for (int i = 0; i < strip.segment_rows; ++i, input += strip.segment_row_step) {
-      const float* segment = input;
+      const Element* segment = input;
       for (int j = 0; j < strip.segment_columns; ++j, segment += strip.segment_column_step) {
         weights = tile.accumulate({segment, strip.input_step, strip.input_row_step},
                                   strip.segment_length, weights, upcoming);
@@ -302,6 +323,7 @@ void conv_tiles(const ConvStrip& strip, int number, int row, int column, int til
       const std::ptrdiff_t at = row * strip.residual_row_step + column * strip.residual_step;
       tile.template finish<false>(strip, strip.residual == nullptr ? nullptr : strip.residual + at,
                                   output);
+    }
     }
   }
 }

@@ -1,8 +1,8 @@
 // Which algorithm was fastest for which layer: measured once on a board, kept between runs.
 //
 // A Tuning is a map in memory; whoever owns it loads and saves it as text (apps/ does, in a cache
-// folder). Keys say everything that a choice hangs on but the machine: instruction set, threads,
-// layer, shapes. One thread at a time.
+// folder). Keys say everything that a choice hangs on but the machine: instruction set, precision,
+// threads, layer, shapes. One thread at a time.
 #pragma once
 
 #include <map>

@@ -140,7 +140,7 @@ WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
     for (Panel& panel : part.panels) {
       panel.weights = weight_size_;
       panel.bias = bias_size_;
-      weight_size_ += std::size_t(frequencies()) * segment_floats(panel, lanes, int(channels));
+      weight_size_ += std::size_t(frequencies()) * segment_size(panel, lanes, int(channels));
       bias_size_ += bias_floats(panel, lanes);
       widest = std::max(widest, bias_floats(panel, lanes));
     }
@@ -158,7 +158,7 @@ WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
 void WinogradConv::pack(const Panel& panel, int channels, const Weights& weights) {
   const auto g = weight_transform(outputs_);
   const int n = outputs_ + 2, lanes = context_.routines.lanes;
-  const std::size_t segment = segment_floats(panel, lanes, channels);
+  const std::size_t segment = segment_size(panel, lanes, channels);
   for (int o = panel.outputs.begin; o < panel.outputs.end && !weights.bias.empty(); ++o) {
     bias_.data()[panel.bias + std::size_t(o - panel.outputs.begin)] = weights.bias[std::size_t(o)];
   }
@@ -208,7 +208,7 @@ void WinogradConv::multiply(Inputs inputs, Outputs outputs, const Panel& panel, 
   const std::ptrdiff_t apart = std::ptrdiff_t(chunk_tiles_) * width + std::ptrdiff_t(kSkew);
   constexpr float infinity = std::numeric_limits<float>::infinity();
 
-  ConvStrip strip{};
+  ConvStrip<float> strip{};
   strip.input = from;
   strip.input_step = channels;
   strip.segment_rows = strip.segment_columns = 1;
@@ -223,10 +223,10 @@ void WinogradConv::multiply(Inputs inputs, Outputs outputs, const Panel& panel, 
   strip.paired = panel.paired;
   strip.tail = lanes;
   strip.plain = true;
-  strip.upcoming_floats = std::ptrdiff_t(segment_floats(panel, lanes, channels));
+  strip.upcoming_size = std::ptrdiff_t(segment_size(panel, lanes, channels));
   strip.passes = tiles_of(context_.routines, panel, chunk.tiles);
   for (int f = 0; f < frequencies(); ++f) {
-    strip.upcoming = strip.weights + strip.upcoming_floats;
+    strip.upcoming = strip.weights + strip.upcoming_size;
     context_.routines.conv_strip(strip);
     strip.input += std::ptrdiff_t(chunk_tiles_) * channels + std::ptrdiff_t(kSkew);
     strip.weights = strip.upcoming;
@@ -320,7 +320,7 @@ void WinogradConv::operator()(Inputs inputs, Outputs outputs) const {
 std::unique_ptr<ConvKernel> make_winograd(int outputs, const KernelSpec& spec,
                                           const Weights& weights, Context context) {
   const auto algorithm = outputs == 2 ? ConvAlgorithm::winograd2 : ConvAlgorithm::winograd4;
-  return make_conv_kernel(algorithm, WinogradConv(outputs, spec, weights, context));
+  return make_conv_kernel(name_of(algorithm), WinogradConv(outputs, spec, weights, context));
 }
 
 KernelMemory winograd_memory(int outputs, const KernelSpec& spec, Context context) {

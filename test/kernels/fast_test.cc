@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <map>
 #include <sstream>
+#include <tuple>
 
 #include "kernels/reference.h"
 #include "test/kernels/support.h"
@@ -20,15 +22,23 @@ using Kind = Activation::Kind;
 
 using kernels::ConvAlgorithm;
 
+using kernels::Precision;
+
 struct Variant {
   kernels::Isa isa;
+  Precision precision;
   int threads;
   ConvAlgorithm algorithm;  // of every Conv that it applies to
   std::unique_ptr<KernelFactory> factory;
 
   std::string name() const {
-    return std::string(kernels::name_of(isa)) + " " + std::string(name_of(algorithm)) + " " +
-           std::to_string(threads) + " threads";
+    return std::string(kernels::name_of(isa)) + " " + std::string(name_of(precision)) + " " +
+           std::string(name_of(algorithm)) + " " + std::to_string(threads) + " threads";
+  }
+  // Whether it multiplies half floats in this layer.
+  bool in_halves(const Layer& layer) const {
+    return precision == Precision::fp16 && algorithm == ConvAlgorithm::direct &&
+           (std::holds_alternative<Conv>(layer) || std::holds_alternative<Dense>(layer));
   }
 };
 constexpr ConvAlgorithm kAlgorithms[] = {ConvAlgorithm::direct, ConvAlgorithm::winograd2,
@@ -39,10 +49,15 @@ std::vector<Variant>& variants() {
     std::vector<Variant> v;
     for (const kernels::Isa isa : kernels::available_isas()) {
       for (const ConvAlgorithm algorithm : kAlgorithms) {
-        for (const int threads : {1, 3}) {
-          kernels::KernelOptions options{threads, isa};
-          options.algorithm = algorithm;
-          v.push_back({isa, threads, algorithm, kernels::make_kernels(options)});
+        for (const Precision precision : {Precision::fp32, Precision::fp16}) {
+          if (!supports(isa, precision)) {
+            continue;
+          }
+          for (const int threads : {1, 3}) {
+            kernels::KernelOptions options{threads, isa, precision};
+            options.algorithm = algorithm;
+            v.push_back({isa, precision, threads, algorithm, kernels::make_kernels(options)});
+          }
         }
       }
     }
@@ -83,6 +98,17 @@ std::vector<float> magnitudes(const KernelSpec& spec, Weights weights,
   return {flat.begin(), flat.end()};
 }
 
+// Difference from the reference that is allowed where the addends' absolute values sum up to
+// `magnitude`.
+//
+// Half floats: rounding is off by up to u = 2^-11, 0.4 u in the mean square. That happens to the
+// factors of each product, and to the sum after each of N <= 64 products. Sums that only grow are
+// worst: their errors come to 0.4 u sqrt(N / 3) < 2 u of the magnitude in the mean square. Four
+// times as much, 2^-8, covers the largest of many. Factors below 2^-14 are off by up to 2^-25.
+float tolerance(bool in_halves, float magnitude) {
+  return in_halves ? 0x1p-8f * std::abs(magnitude) + 1e-5f : 1e-5f * std::abs(magnitude) + 1e-6f;
+}
+
 std::string describe(const KernelSpec& spec) {
   std::ostringstream s;
   s << name_of(spec.layer);
@@ -118,7 +144,7 @@ void compare(const KernelSpec& spec, const Weights& weights, int margin, Numbers
   const std::vector<float> magnitude = magnitudes(spec, weights, inputs);
 
   const bool conv = std::holds_alternative<Conv>(spec.layer);
-  std::map<std::pair<kernels::Isa, ConvAlgorithm>, std::vector<float>> one_thread;
+  std::map<std::tuple<kernels::Isa, Precision, ConvAlgorithm>, std::vector<float>> one_thread;
   for (Variant& variant : variants()) {
     if (conv ? !applies(variant.algorithm, spec) : variant.algorithm != ConvAlgorithm::direct) {
       continue;
@@ -128,8 +154,8 @@ void compare(const KernelSpec& spec, const Weights& weights, int margin, Numbers
     const std::vector<float> got = output.values();
     std::size_t wrong = 0, first = 0;
     for (std::size_t i = 0; i < want.size(); ++i) {
-      const float tolerance = 1e-5f * std::abs(magnitude[i]) + 1e-6f;
-      if (got[i] != want[i] && !(std::abs(got[i] - want[i]) <= tolerance)) {
+      const float allowed = tolerance(variant.in_halves(spec.layer), magnitude[i]);
+      if (got[i] != want[i] && !(std::abs(got[i] - want[i]) <= allowed)) {
         first = wrong == 0 ? i : first;
         ++wrong;
       }
@@ -138,7 +164,8 @@ void compare(const KernelSpec& spec, const Weights& weights, int margin, Numbers
          got[first], " for ", want[first]);
     CHECK(wrong == 0);
     CHECK(output.surroundings_untouched());
-    const auto [same, inserted] = one_thread.try_emplace({variant.isa, variant.algorithm}, got);
+    const auto [same, inserted] =
+        one_thread.try_emplace({variant.isa, variant.precision, variant.algorithm}, got);
     CHECK(std::memcmp(same->second.data(), got.data(), got.size() * sizeof(float)) == 0);
   }
 }
@@ -350,7 +377,7 @@ TEST_CASE("fast Conv: 1x1 over a value without gaps is one long row") {
         for (std::size_t i = 0; i < shape.size(); ++i) {
           worst = std::max(worst, std::abs(got.view().flat()[i] - want.view().flat()[i]));
         }
-        CHECK(worst < 1e-5f);
+        CHECK(worst < (variant.in_halves(conv) ? tolerance(true, 20) : 1e-5f));
       }
     }
   }
@@ -669,6 +696,152 @@ TEST_CASE("fast Concat, Slice, Pad and Flatten") {
             numbers);
     compare({Pad{{1, 2, 0, 3}, 2, 1, 0.5f}, {{3, 2, 4}}, {4, 7, 7}, {}}, {}, margin, numbers);
     compare({Flatten{}, {{3, 5, 7}}, {1, 1, 105}, {}}, {}, margin, numbers);
+  }
+}
+
+// --- half floats -------------------------------------------------------------------------------
+
+// Factories for fp16, by threads, of the best instruction set that has it; none if none has.
+std::vector<std::unique_ptr<KernelFactory>> half_factories() {
+  std::vector<std::unique_ptr<KernelFactory>> factories;
+  for (const kernels::Isa isa : kernels::available_isas()) {
+    if (supports(isa, Precision::fp16)) {
+      factories.clear();
+      for (const int threads : {1, 3}) {
+        kernels::KernelOptions options{threads, isa, Precision::fp16};
+        options.algorithm = ConvAlgorithm::direct;
+        factories.push_back(kernels::make_kernels(options));
+      }
+    }
+  }
+  if (factories.empty()) {
+    std::puts("SKIP: convolution in half floats: this machine multiplies none");
+  }
+  return factories;
+}
+
+// A convolution 3x3 over `channels`, whose numbers are multiplied by `input_scale` and
+// `weight_scale`.
+struct HalfLayer {
+  KernelSpec spec;
+  Weights weights;
+  Tensor input;
+
+  HalfLayer(int channels, float input_scale, float weight_scale) {
+    const Shape in{6, 7, channels}, out{6, 7, 19};
+    Conv conv;
+    conv.outputs = out.channels;
+    conv.kernel = {3, 3};
+    conv.pads = {1, 1, 1, 1};
+    spec = {conv, {in}, out, {{{0, channels}, {0, out.channels}}}};
+    Numbers numbers(22);
+    weights = {numbers.many(std::size_t(out.channels * channels * 9)), numbers.many(19)};
+    input = Tensor(in, conv.pads);
+    fill(input.view(), numbers, input_scale);
+    for (float& w : weights.weight) {
+      w *= weight_scale;
+    }
+  }
+  void make_positive() {
+    make_absolute(weights.weight);
+    for (int y = 0; y < input.shape().height; ++y) {
+      float* row = input.view().at(y, 0);
+      std::transform(row, row + input.shape().width * input.shape().channels, row,
+                     [](float x) { return std::abs(x); });
+    }
+  }
+  std::vector<float> run(KernelFactory& factory) {
+    Tensor output(spec.output);
+    const View<const float> views[] = {std::as_const(input).view()};
+    factory.make(spec, weights)->run(views, output.view());
+    const auto flat = output.view().flat();
+    return {flat.begin(), flat.end()};
+  }
+};
+
+// Errors of an output, relative to the sum of its addends' absolute values.
+struct Errors {
+  double mean_square = 0, largest = 0;
+
+  Errors(const std::vector<float>& got, const std::vector<float>& want,
+         const std::vector<float>& magnitude) {
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      const double error = std::abs(double(got[i]) - want[i]) / magnitude[i];
+      mean_square += error * error / double(got.size());
+      largest = std::max(largest, error);
+    }
+  }
+};
+
+// Channels are 27, 576 and 2700 products for each output.
+TEST_CASE("half floats: long sums are as exact as short ones, whatever the numbers' size") {
+  const auto reference = kernels::make_reference_kernels();
+  for (auto& factory : half_factories()) {
+    for (const bool positive : {false, true}) {
+      for (const int channels : {3, 64, 300}) {
+        for (const float input_scale : {1e-2f, 1.0f, 1e4f}) {
+          for (const float weight_scale : {1e-30f, 1.0f, 1e30f}) {
+            HalfLayer layer(channels, input_scale, weight_scale);
+            layer.weights.bias.clear();
+            if (positive) {
+              layer.make_positive();
+            }
+            const std::vector<float> got = layer.run(*factory), want = layer.run(*reference);
+            layer.make_positive();
+            const Errors errors(got, want, layer.run(*reference));
+            INFO(channels, " channels, inputs ", input_scale, ", weights ", weight_scale);
+            CHECK(std::sqrt(errors.mean_square) < (channels < 64 ? 0x1p-10 : 0x1p-11));
+            CHECK(errors.largest < 0x1p-8);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("half floats: numbers beyond their range never become NaN") {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  for (auto& factory : half_factories()) {
+    for (const float input_scale : {1e5f, 1e38f, infinity}) {
+      for (const float weight_scale : {1.0f, 1e5f, 1e30f}) {
+        HalfLayer layer(70, input_scale, weight_scale);
+        CHECK(std::ranges::none_of(layer.run(*factory), [](float y) { return std::isnan(y); }));
+      }
+    }
+    HalfLayer layer(8, 1, 1);
+    layer.input.view().at(2, 2)[3] = std::nanf("");
+    CHECK(std::ranges::count_if(layer.run(*factory), [](float y) { return std::isnan(y); }) ==
+          9 * 19);
+    layer.input.view().at(2, 2)[3] = 1e9f;  // as the largest half
+    const std::vector<float> beyond = layer.run(*factory);
+    layer.input.view().at(2, 2)[3] = 65504;
+    CHECK(beyond == layer.run(*factory));
+  }
+}
+
+TEST_CASE("half floats take half the weights' memory, and scratch for the inputs") {
+  const HalfLayer layer(64, 1, 1);
+  for (auto& factory : half_factories()) {
+    const KernelMemory half = factory->memory(layer.spec);
+    const std::size_t outputs = 24, weights = 9 * 64 * outputs;  // 19, filled up to whole vectors
+    CHECK(half.weights == 2 * weights + 2 * 4 * outputs);        // weights; bias and scale
+    CHECK(half.scratch == 2 * 8 * 9 * 64);                       // with the border
+  }
+}
+
+TEST_CASE("half floats: choices of algorithms are kept apart from those for floats") {
+  for (const kernels::Isa isa : kernels::available_isas()) {
+    kernels::Tuning tuning;
+    HalfLayer layer(64, 1, 1);
+    std::size_t precisions = 0;
+    for (const Precision precision : {Precision::fp32, Precision::fp16}) {
+      if (supports(isa, precision)) {
+        layer.run(*kernels::make_kernels({1, isa, precision, {}, &tuning}));
+        CHECK(tuning.size() == ++precisions);
+      } else {
+        CHECK_THROWS_AS(kernels::make_kernels({1, isa, precision}), ContractViolation);
+      }
+    }
   }
 }
 

@@ -8,14 +8,15 @@ that such a library defines must lie in a namespace that bears the name of its i
     isa_symbols.py ISA LIBRARY [ISA LIBRARY]...
 """
 
+import os
 import re
 import subprocess
 import sys
 
 
 def strangers(isa, library):
-    lines = subprocess.run(["nm", "--demangle", "--defined-only", library], check=True,
-                           capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run([os.environ.get("NM", "nm"), "--demangle", "--defined-only", library],
+                           check=True, capture_output=True, text=True).stdout.splitlines()
     defined = [m.groups() for m in (re.match(r"[0-9a-f]* *(\S) (.+)", line) for line in lines) if m]
     own = [name for kind, name in defined if f"kernels::{isa}::" in name]
     if not own:
