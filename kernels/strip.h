@@ -25,7 +25,7 @@ struct TileTable {
   static constexpr Function tile_or_null() {
     if constexpr (Rows * Columns <= Tiles::kMostPixels[Paired][Vectors]) {
       return conv_tiles<typename Tiles::template Tile<Rows, Columns, Vectors, Paired>, Rows,
-                       Columns>;
+                        Columns>;
     } else {
       return nullptr;
     }
@@ -59,8 +59,8 @@ struct TileTable {
   }
 };
 
-// Two rows at a time where both fit into one tile. The tiles of a row are of equal width, as near as
-// possible: some are one pixel wider than the others.
+// Two rows at a time where both fit into one tile. The tiles of a row are of equal width, as near
+// as possible: some are one pixel wider than the others.
 template <class Tiles>
 void conv_strip(const ConvStrip<typename Tiles::Element>& strip) {
   static constexpr TileTable<Tiles> kTable = TileTable<Tiles>::make();

@@ -296,8 +296,8 @@ SBCNN_INLINE void prefetch_output(const ConvStrip<Element>& strip, const float* 
   }
 }
 
-// `tiles` tiles side by side, of which the first is number `number` of the strip and begins at pixel
-// (`row`, `column`). Where there are few taps, calls would cost as much as they do.
+// `tiles` tiles side by side, of which the first is number `number` of the strip and begins at
+// pixel (`row`, `column`). Where there are few taps, calls would cost as much as they do.
 template <class Tile, int Rows, int Columns>
 void conv_tiles(const ConvStrip<typename Tile::Element>& strip, int number, int row, int column,
                 int tiles) {
@@ -323,7 +323,6 @@ void conv_tiles(const ConvStrip<typename Tile::Element>& strip, int number, int 
       const std::ptrdiff_t at = row * strip.residual_row_step + column * strip.residual_step;
       tile.template finish<false>(strip, strip.residual == nullptr ? nullptr : strip.residual + at,
                                   output);
-    }
     }
   }
 }
