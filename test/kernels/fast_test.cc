@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <tuple>
 
@@ -21,7 +22,6 @@ using namespace sbcnn::test;
 using Kind = Activation::Kind;
 
 using kernels::ConvAlgorithm;
-
 using kernels::Precision;
 
 struct Variant {
@@ -37,7 +37,7 @@ struct Variant {
   }
   // Whether it multiplies half floats in this layer.
   bool in_halves(const Layer& layer) const {
-    return precision == Precision::fp16 && algorithm == ConvAlgorithm::direct &&
+    return precision == Precision::fp16 &&
            (std::holds_alternative<Conv>(layer) || std::holds_alternative<Dense>(layer));
   }
 };
@@ -50,7 +50,9 @@ std::vector<Variant>& variants() {
     for (const kernels::Isa isa : kernels::available_isas()) {
       for (const ConvAlgorithm algorithm : kAlgorithms) {
         for (const Precision precision : {Precision::fp32, Precision::fp16}) {
-          if (!supports(isa, precision)) {
+          // All but direct convolution computes in floats, whatever the precision.
+          if (!supports(isa, precision) ||
+              (precision == Precision::fp16 && algorithm != ConvAlgorithm::direct)) {
             continue;
           }
           for (const int threads : {1, 3}) {
@@ -483,13 +485,13 @@ void compare_in_pieces(KernelSpec spec, const Weights& weights, const std::vecto
   const std::vector<float> magnitude = magnitudes(spec, weights, canvases);
   spec.pieces = cut_into_pieces(spec.output.channels, sizes);
 
-  const auto check = [&](const Kernel& kernel, bool dense, const std::string& name) {
+  const auto check = [&](const Kernel& kernel, bool dense, bool halves, const std::string& name) {
     Pieces output(spec, dense);
     kernel.run(views, output.views());
     const std::vector<float> got = output.values();
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < want.size(); ++i) {
-      const bool near = std::abs(got[i] - want[i]) <= 1e-5f * std::abs(magnitude[i]) + 1e-6f;
+      const bool near = std::abs(got[i] - want[i]) <= tolerance(halves, magnitude[i]);
       wrong += near ? 0 : 1;
     }
     INFO(describe(spec), ", ", name, ", pieces ", spec.pieces.size(), ", dense ", dense);
@@ -498,10 +500,11 @@ void compare_in_pieces(KernelSpec spec, const Weights& weights, const std::vecto
   };
   const bool conv = std::holds_alternative<Conv>(spec.layer);
   for (const bool dense : {true, false}) {
-    check(*kernels::make_reference_kernels()->make(spec, weights), dense, "reference");
+    check(*kernels::make_reference_kernels()->make(spec, weights), dense, false, "reference");
     for (Variant& variant : variants()) {
       if (conv ? applies(variant.algorithm, spec) : variant.algorithm == ConvAlgorithm::direct) {
-        check(*variant.factory->make(spec, weights), dense, variant.name());
+        check(*variant.factory->make(spec, weights), dense, variant.in_halves(spec.layer),
+              variant.name());
       }
     }
   }
@@ -701,21 +704,27 @@ TEST_CASE("fast Concat, Slice, Pad and Flatten") {
 
 // --- half floats -------------------------------------------------------------------------------
 
-// Factories for fp16, by threads, of the best instruction set that has it; none if none has.
+// The best instruction set that has them.
+std::optional<kernels::Isa> isa_with_halves() {
+  std::optional<kernels::Isa> best;
+  for (const kernels::Isa isa : kernels::available_isas()) {
+    best = supports(isa, Precision::fp16) ? isa : best;
+  }
+  if (!best) {
+    std::puts("SKIP: convolution in half floats: this machine multiplies none");
+  }
+  return best;
+}
+
+// Factories for direct convolution in half floats, by threads.
 std::vector<std::unique_ptr<KernelFactory>> half_factories() {
   std::vector<std::unique_ptr<KernelFactory>> factories;
-  for (const kernels::Isa isa : kernels::available_isas()) {
-    if (supports(isa, Precision::fp16)) {
-      factories.clear();
-      for (const int threads : {1, 3}) {
-        kernels::KernelOptions options{threads, isa, Precision::fp16};
-        options.algorithm = ConvAlgorithm::direct;
-        factories.push_back(kernels::make_kernels(options));
-      }
+  if (const auto isa = isa_with_halves()) {
+    for (const int threads : {1, 3}) {
+      kernels::KernelOptions options{threads, *isa, Precision::fp16};
+      options.algorithm = ConvAlgorithm::direct;
+      factories.push_back(kernels::make_kernels(options));
     }
-  }
-  if (factories.empty()) {
-    std::puts("SKIP: convolution in half floats: this machine multiplies none");
   }
   return factories;
 }
@@ -826,6 +835,22 @@ TEST_CASE("half floats take half the weights' memory, and scratch for the inputs
     const std::size_t outputs = 24, weights = 9 * 64 * outputs;  // 19, filled up to whole vectors
     CHECK(half.weights == 2 * weights + 2 * 4 * outputs);        // weights; bias and scale
     CHECK(half.scratch == 2 * 8 * 9 * 64);                       // with the border
+  }
+}
+
+TEST_CASE("half floats are what direct convolutions multiply, and no others") {
+  const auto isa = isa_with_halves();
+  if (!isa) {
+    return;
+  }
+  const HalfLayer layer(16, 1, 1);
+  kernels::KernelOptions options{1, *isa, Precision::fp16};
+  for (const auto& [algorithm, method] : {std::pair{ConvAlgorithm::direct, "direct fp16"},
+                                          std::pair{ConvAlgorithm::winograd2, "winograd2"},
+                                          std::pair{ConvAlgorithm::winograd4, "winograd4"}}) {
+    options.algorithm = algorithm;
+    const auto factory = kernels::make_kernels(options);
+    CHECK(factory->make(layer.spec, layer.weights)->method() == method);
   }
 }
 
