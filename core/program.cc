@@ -472,7 +472,6 @@ WeightShape slice_shape(const Model& model, const Plan& plan, int step, int rank
 
 RankCost cost_of(const Model& model, const Plan& plan, const Program& program) {
   RankCost cost;
-  cost.activation_bytes = program.arena_size * sizeof(float);
   for (int s = 0; s < int(program.actions.size()); ++s) {
     if (const auto* transfer = std::get_if<Transfer>(&program.actions[std::size_t(s)])) {
       cost.bytes_sent += transfer->bytes_sent;
