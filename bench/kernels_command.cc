@@ -1,9 +1,10 @@
 #include "bench/kernels_command.h"
 
-#include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "bench/compare.h"
 #include "bench/networks.h"
@@ -29,6 +30,22 @@ void write(const std::string& path, const std::string& text) {
   }
 }
 
+// As the board or its processor calls itself.
+std::string machine_name() {
+  std::string line;
+  if (std::getline(std::ifstream("/proc/device-tree/model"), line, '\0')) {
+    return line;
+  }
+  std::ifstream file("/proc/cpuinfo");
+  while (std::getline(file, line)) {
+    const std::size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) {
+      return line.substr(colon + 2);
+    }
+  }
+  return "unknown machine";
+}
+
 void run(const Options& options) {
   if (options.list) {
     for (const std::string& name : network_names()) {
@@ -36,9 +53,14 @@ void run(const Options& options) {
     }
     return;
   }
+  if (options.compare.time_by == TimeBy::thread && options.side.threads > 1) {
+    throw Error(Error::Code::usage, "--thread-time would miss what the other threads do");
+  }
+  const std::vector<Network> networks = networks_named(options.networks);
   // For all sides alike; threads that they start take it over.
   const kernels::FlushToZero flush;
   Report report;
+  report.machine = machine_name();
   report.isa = options.side.isa;
   report.threads = options.side.threads;
   report.rounds = options.compare.rounds;
@@ -46,7 +68,7 @@ void run(const Options& options) {
   report.peak = measure_peak(report.isa, report.threads);
   const std::unique_ptr<Side> ours = make_ours(options.side);
   const Sides peers = options.peers ? make_peers(options.side, report.peers_missing) : Sides();
-  for (const Network& network : networks_named(options.networks)) {
+  for (const Network& network : networks) {
     report.networks.push_back(compare(network, *ours, peers, options.compare));
     std::cout << table(report.networks.back()) << std::flush;
   }
@@ -66,7 +88,8 @@ void add_kernels_command(CLI::App& app) {
   for (const kernels::Isa isa : kernels::available_isas()) {
     isas.emplace_back(kernels::name_of(isa));
   }
-  command->add_option("--net", options->networks, "names or wildcards ('resnet34*'); default: all");
+  command->add_option("--net", options->networks, "names or wildcards ('resnet34*'); default: all")
+      ->delimiter(',');
   command->add_flag("--list", options->list, "only name the networks");
   command->add_option("--threads", options->side.threads)
       ->check(CLI::Range(1, 64))

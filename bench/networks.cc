@@ -144,7 +144,9 @@ const std::vector<Entry>& entries() {
       for (const auto& [cut, widths] : cuts) {
         const std::string family = (cut.empty() ? "whole ResNets" : "slices of ResNets") + at;
         for (const auto& [kind, block] : kinds) {
-          list.push_back({kind + cut + at, family, [=] { return resnet(block, widths, size); }});
+          list.push_back({kind + cut + at, family, [block = block, widths = widths, size] {
+                            return resnet(block, widths, size);
+                          }});
         }
       }
     }

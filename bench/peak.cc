@@ -23,19 +23,20 @@ const PeakLoops& loops_of([[maybe_unused]] const std::string& isa) {
 
 constexpr int kTries = 32;  // short ones: on a busy machine some are left in peace
 
-// Seconds that f(thread, try) took on the slowest thread in the best try.
+// Seconds until f(thread, try) has run on all threads, in the best try.
 template <class F>
 double least_seconds(int threads, const F& f) {
-  const std::vector<double> tries(kTries);
-  std::vector<std::vector<double>> seconds(std::size_t(threads), tries);
+  double least = std::numeric_limits<double>::infinity();
   std::barrier together(threads);
   const auto run = [&](int thread) {
     for (int i = 0; i < kTries; ++i) {
-      together.arrive_and_wait();
       const auto begin = Clock::now();
+      together.arrive_and_wait();
       f(thread, i);
-      seconds[std::size_t(thread)][std::size_t(i)] =
-          std::chrono::duration<double>(Clock::now() - begin).count();
+      together.arrive_and_wait();
+      if (thread == 0) {
+        least = std::min(least, std::chrono::duration<double>(Clock::now() - begin).count());
+      }
     }
   };
   std::vector<std::jthread> others;
@@ -43,15 +44,6 @@ double least_seconds(int threads, const F& f) {
     others.emplace_back(run, t);
   }
   run(0);
-  others.clear();
-  double least = std::numeric_limits<double>::infinity();
-  for (std::size_t i = 0; i < kTries; ++i) {
-    double slowest = 0;
-    for (const std::vector<double>& s : seconds) {
-      slowest = std::max(slowest, s[i]);
-    }
-    least = std::min(least, slowest);
-  }
   return least;
 }
 

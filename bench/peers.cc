@@ -8,7 +8,8 @@ Sides make_peers([[maybe_unused]] const SideOptions& options, std::vector<std::s
     if (peer) {
       peers.push_back(std::move(peer));
     } else {
-      missing.push_back(std::string(name) + ": cannot start on this machine");
+      missing.push_back(std::string(name) +
+                        ": does not start here, or not with this instruction set");
     }
   };
 #ifdef SBCNN_ONEDNN

@@ -187,7 +187,8 @@ std::string summary(const Report& report) {
 }
 
 std::string json(const Report& report) {
-  Json out{{"isa", report.isa},
+  Json out{{"machine", report.machine},
+           {"isa", report.isa},
            {"threads", report.threads},
            {"rounds", report.rounds},
            {"time", report.time_by == TimeBy::wall ? "wall" : "thread"},

@@ -10,7 +10,7 @@
 namespace sbcnn::bench {
 
 struct Report {
-  std::string isa;
+  std::string machine, isa;
   int threads = 1, rounds = 1;
   TimeBy time_by = TimeBy::wall;
   Peak peak;
@@ -23,7 +23,8 @@ std::string table(const NetworkResult&);
 // All networks and families, a line each, and what was missing.
 std::string summary(const Report&);
 
-// {"isa", "threads", "rounds", "time": "wall" | "thread", "peak_gflops", "read_gbytes_per_second",
+// {"machine", "isa", "threads", "rounds", "time": "wall" | "thread", "peak_gflops",
+// "read_gbytes_per_second",
 //  "networks": [{"name", "family", "isa", "threads", "ours_ms", "ours_min_ms", "best_peer",
 //                "best_peer_ms", "ratio", "paired_ratio": [quartile, median, quartile], "sides":
 //                {NAME: {"ms", "min_ms", "quartiles_ms": [2], "largest_error"}}}],

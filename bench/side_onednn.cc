@@ -169,10 +169,14 @@ class OneDnn final : public Side {
 }  // namespace
 
 std::unique_ptr<Side> make_onednn(const SideOptions& options) {
+  auto most = dnnl::cpu_isa::all;
   if (options.isa == "avx2") {
-    dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2);
+    most = dnnl::cpu_isa::avx2;
   } else if (options.isa == "sse2") {
-    dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41);  // the least it knows
+    most = dnnl::cpu_isa::sse41;  // the least it knows
+  }
+  if (dnnl::set_max_cpu_isa(most) != dnnl::status::success) {
+    return nullptr;
   }
   omp_set_num_threads(options.threads);
   return std::make_unique<OneDnn>();

@@ -45,7 +45,8 @@ class OurFactory final : public ConvFactory {
       return nullptr;
     }
     auto kernel = factory(forced).make(conv.spec, weights);
-    return std::make_unique<OurConv>(std::move(kernel), algorithm,
+    const std::string method(kernel->method());
+    return std::make_unique<OurConv>(std::move(kernel), method,
                                      buffer(conv.input, conv.spec.inputs[0]),
                                      buffer(conv.output, conv.spec.output));
   }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "core/layer.h"
@@ -59,6 +60,8 @@ class Kernel {
   void run(std::span<const View<const float>> inputs, View<float> output) const noexcept {
     run(inputs, std::span<const View<float>>(&output, 1));
   }
+  // How it computes, for people: "winograd4". Empty if there is but one way.
+  virtual std::string_view method() const { return {}; }
 };
 
 // Bytes behind a kernel: its packed weights, and scratch memory that all kernels of a factory

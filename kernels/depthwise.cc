@@ -13,6 +13,7 @@ class Depthwise {
       : conv_(std::get<Conv>(spec.layer)),
         function_(function_of(conv_.activation)),
         context_(context),
+        pieces_(pieces_of(spec)),
         weights_(weights.weight.size()),
         bias_(std::size_t(spec.output.channels)) {
     const std::size_t channels = bias_.size();
@@ -25,28 +26,35 @@ class Depthwise {
     std::copy(weights.bias.begin(), weights.bias.end(), bias_.data());
   }
 
-  void operator()(Inputs inputs, View<float> output) const {
-    const std::size_t work = weights_.size() * output.shape().pixels();
-    for_rows(context_, output.shape().height, work, [&](int y) { run_row(inputs, output, y); });
+  void operator()(Inputs inputs, Outputs outputs) const {
+    const Shape& shape = outputs[0].shape();
+    const std::size_t work = weights_.size() * shape.pixels();
+    for_rows(context_, shape.height, work, [&](int y) {
+      for (std::size_t i = 0; i < pieces_.size(); ++i) {
+        run_row(inputs, outputs[i], pieces_[i].begin, y);
+      }
+    });
   }
+  std::span<const float> packed_weights() const { return {weights_.data(), weights_.size()}; }
 
  private:
-  void run_row(Inputs inputs, const View<float>& output, int y) const {
+  // Row y of a piece of the output, whose channels begin at `first`.
+  void run_row(Inputs inputs, const View<float>& output, int first, int y) const {
     const View<const float>& x = inputs[0];
     const int top = y * conv_.stride.height - conv_.pads.top;
     const Taps taps =
         taps_inside(top, conv_.dilation.height, conv_.kernel.height, x.shape().height);
     DepthwiseRow row;
-    row.input = x.at(top + taps.first * conv_.dilation.height, -conv_.pads.left);
+    row.input = x.at(top + taps.first * conv_.dilation.height, -conv_.pads.left) + first;
     row.input_step = std::ptrdiff_t(x.pixel_stride()) * conv_.stride.width;
     row.kernel_rows = taps.last - taps.first;
     row.kernel_columns = conv_.kernel.width;
     row.kernel_row_step = std::ptrdiff_t(x.row_stride()) * conv_.dilation.height;
     row.kernel_column_step = std::ptrdiff_t(x.pixel_stride()) * conv_.dilation.width;
-    row.weights =
-        weights_.data() + std::size_t(taps.first) * std::size_t(conv_.kernel.width) * bias_.size();
-    row.bias = bias_.data();
-    row.residual = inputs.size() == 2 ? inputs[1].at(y, 0) : nullptr;
+    row.weight_step = std::ptrdiff_t(bias_.size());
+    row.weights = weights_.data() + taps.first * conv_.kernel.width * row.weight_step + first;
+    row.bias = bias_.data() + first;
+    row.residual = inputs.size() == 2 ? inputs[1].at(y, 0) + first : nullptr;
     row.residual_step = inputs.size() == 2 ? std::ptrdiff_t(inputs[1].pixel_stride()) : 0;
     row.output = output.at(y, 0);
     row.output_step = std::ptrdiff_t(output.pixel_stride());
@@ -59,6 +67,7 @@ class Depthwise {
   Conv conv_;
   Function function_;
   Context context_;
+  std::vector<Range> pieces_;
   PackedFloats weights_, bias_;
 };
 
@@ -69,9 +78,9 @@ bool is_depthwise(const KernelSpec& spec) {
       spec.blocks, [](const Block& b) { return b.inputs.size() == 1 && b.outputs == b.inputs; });
 }
 
-std::unique_ptr<Kernel> make_depthwise(const KernelSpec& spec, const Weights& weights,
+std::unique_ptr<ConvKernel> make_depthwise(const KernelSpec& spec, const Weights& weights,
                                        Context context) {
-  return make_kernel(Depthwise(spec, weights, context));
+  return make_conv_kernel(ConvAlgorithm::depthwise, Depthwise(spec, weights, context));
 }
 
 KernelMemory depthwise_memory(const KernelSpec& spec) {

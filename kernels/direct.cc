@@ -12,6 +12,7 @@ namespace {
 // Panels follow each other strip by strip while all their weights stay in the second level cache;
 // beyond, each panel walks over the whole image before the next one.
 constexpr std::size_t kCachedWeights = 384 * 1024 / sizeof(float);
+constexpr int kMostPasses = 32;
 constexpr int kPixelsPerSpan = 56;  // about; pixels of a value without gaps that count as one row
 
 // Blocks narrower than a vector become one wider block whose foreign weights are zero: a vector
@@ -55,6 +56,7 @@ class DirectConv {
   }
 
   void operator()(Inputs inputs, Outputs outputs) const;
+  std::span<const float> packed_weights() const { return {weights_.data(), weights_.size()}; }
 
  private:
   struct Job;  // one call: views and how they are walked over
@@ -71,6 +73,11 @@ class DirectConv {
   std::size_t bias_size() const;
   void pack(const KernelSpec&, const Weights&);
   void run_strip(const Job&, const Panel&, Range rows) const;
+  int panel_passes(const Job&, const Panel&) const;
+  std::size_t panel_floats(const Panel& p, Segments s) const {
+    return std::size_t(conv_.kernel.height) * std::size_t(s.columns) *
+           segment_floats(p, context_.routines.lanes, s.length);
+  }
 
   Conv conv_;
   Function function_;
@@ -112,8 +119,7 @@ std::size_t DirectConv::place(const KernelSpec& spec) {
     const Segments s = segments(p, spec.inputs[0].channels);
     p.weights = weights;
     p.bias = bias;
-    weights += std::size_t(conv_.kernel.height) * std::size_t(s.columns) *
-               segment_floats(p, lanes, s.length);
+    weights += panel_floats(p, s);
     bias += bias_floats(p, lanes);
   }
   return weights;
@@ -204,6 +210,11 @@ struct DirectConv::Job {
   }
 };
 
+int DirectConv::panel_passes(const Job& job, const Panel& panel) const {
+  return job.strips() *
+         tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
+}
+
 void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const {
   const View<const float>& x = job.input;
   const Segments segment = segments(panel, x.shape().channels);
@@ -240,12 +251,18 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const
                  pieces_[std::size_t(panel.piece)].begin;
   strip.output_step = std::ptrdiff_t(out.pixel_stride());
   strip.output_row_step = std::ptrdiff_t(out.row_stride());
+  const int passes = panel_passes(job, panel);
+  strip.upcoming_floats = std::ptrdiff_t(panel_floats(panel, segment));
+  strip.upcoming = passes > kMostPasses ? nullptr : weights_.data() + panel.weights + strip.upcoming_floats;
+  strip.passes = passes;
+  strip.pass = rows.begin / job.rows_per_strip * tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
   strip.rows = rows.size();
   strip.pixels = rows.end == job.rows ? job.last_pixels : job.pixels;
   strip.vectors = panel.vectors;
   strip.paired = panel.paired;
   strip.tail = panel.tail;
   strip.function = function_;
+  strip.plain = false;
   context_.routines.conv_strip(strip);
 }
 
@@ -274,9 +291,9 @@ void DirectConv::operator()(Inputs inputs, Outputs outputs) const {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_direct(const KernelSpec& spec, const Weights& weights,
+std::unique_ptr<ConvKernel> make_direct(const KernelSpec& spec, const Weights& weights,
                                     Context context) {
-  return make_kernel(DirectConv(spec, weights, context));
+  return make_conv_kernel(ConvAlgorithm::direct, DirectConv(spec, weights, context));
 }
 
 KernelMemory direct_memory(const KernelSpec& spec, Context context) {

@@ -67,6 +67,32 @@ void for_rows(const Context& context, int rows, std::size_t work, const F& f) {
   });
 }
 
+// A Conv, or a Dense layer as a convolution of one pixel.
+class ConvKernel : public Kernel {
+ public:
+  virtual std::span<const float> packed_weights() const = 0;
+};
+
+template <class F>
+class FunctionConv final : public ConvKernel {
+ public:
+  FunctionConv(ConvAlgorithm algorithm, F f) : algorithm_(algorithm), f_(std::move(f)) {}
+  void run(Inputs inputs, Outputs outputs) const noexcept override {
+    const FlushToZero flush;
+    f_(inputs, outputs);
+  }
+  std::string_view method() const override { return name_of(algorithm_); }
+  std::span<const float> packed_weights() const override { return f_.packed_weights(); }
+
+ private:
+  ConvAlgorithm algorithm_;
+  F f_;
+};
+template <class F>
+std::unique_ptr<ConvKernel> make_conv_kernel(ConvAlgorithm algorithm, F f) {
+  return std::make_unique<FunctionConv<F>>(algorithm, std::move(f));
+}
+
 // How the algorithm of a Conv is found: the one that is forced, if it applies; or measured; or by
 // static rules.
 struct ConvChoice {
@@ -77,13 +103,18 @@ struct ConvChoice {
 std::unique_ptr<Kernel> make_conv(const KernelSpec&, const Weights&, Context, const ConvChoice&);
 KernelMemory conv_memory(const KernelSpec&, Context, const ConvChoice&);
 
-// Conv, one maker and its memory for each ConvAlgorithm. Dense layers are convolutions of one pixel.
-std::unique_ptr<Kernel> make_direct(const KernelSpec&, const Weights&, Context);
+// The fastest of `candidates`, measured with weights that come from memory, as they do in a network.
+std::unique_ptr<ConvKernel> make_fastest(std::span<const ConvAlgorithm> candidates,
+                                         const KernelSpec&, const Weights&, Context,
+                                         ConvAlgorithm& fastest);
+
+// By algorithm. `outputs` of Winograd: a tile has outputs x outputs pixels, 2 or 4.
+std::unique_ptr<ConvKernel> make_conv(ConvAlgorithm, const KernelSpec&, const Weights&, Context);
+std::unique_ptr<ConvKernel> make_direct(const KernelSpec&, const Weights&, Context);
 KernelMemory direct_memory(const KernelSpec&, Context);
-// `outputs` x `outputs` pixels a tile: 2 or 4.
-std::unique_ptr<Kernel> make_winograd(int outputs, const KernelSpec&, const Weights&, Context);
+std::unique_ptr<ConvKernel> make_winograd(int outputs, const KernelSpec&, const Weights&, Context);
 KernelMemory winograd_memory(int outputs, const KernelSpec&, Context);
-std::unique_ptr<Kernel> make_depthwise(const KernelSpec&, const Weights&, Context);
+std::unique_ptr<ConvKernel> make_depthwise(const KernelSpec&, const Weights&, Context);
 KernelMemory depthwise_memory(const KernelSpec&);
 // Whether every output channel reads the input channel of the same number alone.
 bool is_depthwise(const KernelSpec&);

@@ -29,6 +29,12 @@ struct Panel {
 std::vector<Panel> cut_into_panels(const Routines&, const Block& block,
                                    std::span<const Range> pieces, int pixels, int rows);
 
+// Tiles of the micro-kernel that a row of `pixels` takes.
+inline int tiles_of(const Routines& r, const Panel& p, int pixels) {
+  const int most = r.tile_pixels[p.paired][p.vectors];
+  return (pixels + most - 1) / most;
+}
+
 // Floats that the weights of one segment of `taps` take, and that a bias takes.
 std::size_t segment_floats(const Panel&, int lanes, int taps);
 std::size_t bias_floats(const Panel&, int lanes);

@@ -24,7 +24,7 @@ constexpr int kTilePixels[2][5] = {{0, 8, 8, 6, 5}, {}};
 #endif
 constexpr int kMostPixels = 14, kMostRows = 2;
 
-using TileFunction = void (*)(const ConvStrip&, int row, int column);
+using TileFunction = void (*)(const ConvStrip&, int number, int row, int column);
 
 template <int Rows, int Columns, int Vectors, bool Paired>
 constexpr TileFunction tile_or_null() {
@@ -137,18 +137,18 @@ void apply_to_pixels(const Function& f, float* y, std::ptrdiff_t step, int pixel
 
 void conv_strip(const ConvStrip& strip) {
   const int most = kTilePixels[strip.paired][strip.vectors];
-  for (int y = 0; y < strip.rows;) {
+  for (int y = 0, number = 0; y < strip.rows;) {
     const int rows = strip.pixels <= most / 2 && y + 1 < strip.rows ? 2 : 1;
     const TilesByColumns& tiles = kTiles[rows - 1][strip.paired][strip.vectors];
     const int count = (strip.pixels * rows + most - 1) / most;
     for (int i = 0, begin = 0; i < count; ++i) {  // of equal size, as near as possible
       const int end = begin + (strip.pixels - begin) / (count - i);
-      tiles.columns[end - begin](strip, y, begin);
+      tiles.columns[end - begin](strip, number++, y, begin);
       begin = end;
     }
     y += rows;
   }
-  for (int y = 0; y < strip.rows; ++y) {
+  for (int y = 0; y < strip.rows && !strip.plain; ++y) {
     apply_to_pixels(strip.function, strip.output + y * strip.output_row_step, strip.output_step,
                     strip.pixels,
                     (strip.vectors + (strip.paired ? 1 : 0) - 1) * kLanes + strip.tail);
@@ -177,7 +177,7 @@ SBCNN_INLINE void depthwise_tile(const DepthwiseRow& row, int first_pixel, int c
     const float* x = input;
     for (int j = 0; j < row.kernel_columns; ++j, x += row.kernel_column_step) {
       const Packet w = get(weights);
-      weights += row.channels;
+      weights += row.weight_step;
       SBCNN_UNROLL
       for (int p = 0; p < Pixels; ++p) {
         sum[p] = multiply_add(w, get(x + p * row.input_step), sum[p]);

@@ -39,11 +39,19 @@ struct ConvStrip {
   float* output;
   std::ptrdiff_t output_step, output_row_step;
 
+  // Weights that will be wanted once all `passes` tiles have read these: `upcoming_floats` of them,
+  // a share of which each tile fetches into the second level cache. The strip's first tile is
+  // number `pass`. Null: nothing to fetch.
+  const float* upcoming;
+  std::ptrdiff_t upcoming_floats;
+  int pass, passes;
+
   int rows, pixels;
   int vectors;
   bool paired;
   int tail;  // channels of the last vector, 1 ... lanes; nothing is written beyond them
   Function function;
+  bool plain;  // no residual and no function
 };
 
 // Winograd's input transform of `tiles` neighbouring tiles, counted row by row. Frequency f of tile i
@@ -75,13 +83,14 @@ struct WinogradOutput {
 };
 
 // One row of a convolution where output channel c reads input channel c alone.
-// weights: [kernel_rows][kernel_columns][channels]; rows of weights may be skipped.
+// weights: [kernel_rows][kernel_columns] rows that lie weight_step apart.
 struct DepthwiseRow {
   const float* input;
   std::ptrdiff_t input_step;
   int kernel_rows, kernel_columns;
   std::ptrdiff_t kernel_row_step, kernel_column_step;
   const float* weights;
+  std::ptrdiff_t weight_step;
   const float* bias;
   const float* residual;
   std::ptrdiff_t residual_step;

@@ -31,9 +31,28 @@
 namespace sbcnn::kernels::SBCNN_ISA {
 
 inline constexpr int kTapsPerStep = 4;
-// Weights stream through the loop once per tile; fetching them this far ahead hides the second
-// level cache and, on the first tile, memory.
-inline constexpr int kPrefetchFloats = 2048;
+inline constexpr int kFloatsPerLine = 16;  // of the cache
+// How far ahead of their use weights are fetched from the second level cache into the first.
+inline constexpr int kPrefetchFloats = 1024;
+
+// A tile's share of the weights that are wanted next. The first tile to read a panel would wait for
+// memory at every step, the others not at all; so all of them fetch for the next panel, evenly.
+struct Upcoming {
+  const float* next;
+  int lines_per_step;
+
+  SBCNN_INLINE Upcoming(const ConvStrip& strip, int tile, int floats_per_step) {
+    const int pass = strip.pass + tile;
+    next = strip.upcoming + strip.upcoming_floats * pass / strip.passes;
+    const int lines = (floats_per_step + kFloatsPerLine - 1) / kFloatsPerLine;
+    lines_per_step = strip.upcoming == nullptr ? 0 : (lines + strip.passes - 1) / strip.passes;
+  }
+  SBCNN_INLINE void fetch() {
+    for (int i = 0; i < lines_per_step; ++i, next += kFloatsPerLine) {
+      __builtin_prefetch(next, 0, 2);
+    }
+  }
+};
 
 // Addresses of the pixels of a tile. x86 adds one or two times a register to a base address for
 // free, so one base serves three pixels and 14 pixels fit into the 16 address registers.
@@ -173,15 +192,18 @@ struct Tile {
     }
   }
 
+  static constexpr int kFloatsPerStep =
+      (kTapsPerStep * Vectors + (Paired ? kTapsPerStep / 2 : 0)) * kLanes;
+
   // Adds one segment and returns where the weights of the next begin.
-  SBCNN_INLINE const float* accumulate(Pointers x, int taps, const float* weights) {
-    constexpr int kFloatsPerStep =
-        (kTapsPerStep * Vectors + (Paired ? kTapsPerStep / 2 : 0)) * kLanes;
+  SBCNN_INLINE const float* accumulate(Pointers x, int taps, const float* weights,
+                                       Upcoming& upcoming) {
     for (; taps >= kTapsPerStep; taps -= kTapsPerStep) {
       SBCNN_UNROLL
-      for (int i = 0; i < kFloatsPerStep; i += 16) {
+      for (int i = 0; i < kFloatsPerStep; i += kFloatsPerLine) {
         __builtin_prefetch(weights + kPrefetchFloats + i);
       }
+      upcoming.fetch();
       four_steps(x, weights);
       weights += kFloatsPerStep;
       x.advance(kTapsPerStep);
@@ -202,27 +224,29 @@ struct Tile {
     return weights;
   }
 
-  // Residual and the clamping functions happen here, while the sums are in registers.
-  SBCNN_INLINE void finish(const ConvStrip& strip, const float* residual, float* output) {
-    const bool clamps = strip.function.kind == Function::clamp;
+  // Stores the sums. Unless `Plain`, residual and the clamping functions happen here, while the sums
+  // are in registers.
+  template <bool Plain>
+  SBCNN_INLINE void finish(const ConvStrip& strip, const float* residual, float* output) const {
+    const bool clamps = !Plain && strip.function.kind == Function::clamp;
     const Packet lower = broadcast(clamps ? strip.function.alpha : -__builtin_inff());
     const Packet upper = broadcast(clamps ? strip.function.beta : __builtin_inff());
     SBCNN_UNROLL
     for (int p = 0; p < kPixels; ++p) {
       const int row = p / Columns, column = p % Columns;
       float* out = output + row * strip.output_row_step + column * strip.output_step;
-      const float* other =
-          residual == nullptr
-              ? nullptr
-              : residual + row * strip.residual_row_step + column * strip.residual_step;
       SBCNN_UNROLL
       for (int v = 0; v < kSums; ++v) {
         const bool partial = v == kSums - 1 && strip.tail < kLanes;
         Packet y = Paired && v == Vectors ? add_pairs(sum[p][v]) : sum[p][v];
-        if (residual != nullptr) {
-          y = add(y, partial ? load(other + v * kLanes, strip.tail) : load(other + v * kLanes));
+        if (!Plain && residual != nullptr) {
+          const float* other = residual + row * strip.residual_row_step +
+                               column * strip.residual_step + v * kLanes;
+          y = add(y, partial ? load(other, strip.tail) : load(other));
         }
-        y = min(max(y, lower), upper);
+        if (!Plain) {
+          y = min(max(y, lower), upper);
+        }
         if (partial) {
           store(out + v * kLanes, y, strip.tail);
         } else {
@@ -249,28 +273,33 @@ SBCNN_INLINE void prefetch_output(const ConvStrip& strip, const float* output) {
   }
 }
 
-// The tile whose first pixel is (`row`, `column`) of the strip.
+// Tile number `number` of the strip, whose first pixel is (`row`, `column`).
 template <int Rows, int Columns, int Vectors, bool Paired>
-void conv_tile(const ConvStrip& strip, int row, int column) {
+void conv_tile(const ConvStrip& strip, int number, int row, int column) {
   using ThisTile = Tile<Rows, Columns, Vectors, Paired>;
   float* output = strip.output + row * strip.output_row_step + column * strip.output_step;
   prefetch_output<Rows, Columns, ThisTile::kSums>(strip, output);
   ThisTile tile;
   tile.begin(strip.bias);
+  Upcoming upcoming(strip, number, ThisTile::kFloatsPerStep);
   const float* weights = strip.weights;
   const float* input = strip.input + row * strip.input_row_step + column * strip.input_step;
   for (int i = 0; i < strip.segment_rows; ++i, input += strip.segment_row_step) {
     const float* segment = input;
     for (int j = 0; j < strip.segment_columns; ++j, segment += strip.segment_column_step) {
       weights = tile.accumulate({segment, strip.input_step, strip.input_row_step},
-                                strip.segment_length, weights);
+                                strip.segment_length, weights, upcoming);
     }
   }
   const float* residual =
       strip.residual == nullptr
           ? nullptr
           : strip.residual + row * strip.residual_row_step + column * strip.residual_step;
-  tile.finish(strip, residual, output);
+  if (strip.plain) {
+    tile.template finish<true>(strip, nullptr, output);
+  } else {
+    tile.template finish<false>(strip, residual, output);
+  }
 }
 
 }  // namespace sbcnn::kernels::SBCNN_ISA

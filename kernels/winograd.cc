@@ -20,8 +20,13 @@ namespace {
 // Frequencies lie apart by a little more than they are long, or all of them would fall into the same
 // sets of the cache.
 constexpr std::size_t kSkew = 16;
-constexpr std::size_t kChunkFloats = 640 * 1024 / sizeof(float);  // of transformed inputs
-constexpr int kMostTiles = 56, kFewestTiles = 14;                 // of a chunk
+constexpr int kMostTiles = 56, kFewestTiles = 14;  // of a chunk
+// Transformed inputs of a chunk, in floats: what the second level cache of any board has room for,
+// or half as many as there are weights, for all of these stream through for every chunk.
+std::size_t chunk_floats(std::size_t weights) {
+  constexpr std::size_t kCached = 256 * 1024 / sizeof(float);
+  return std::max(kCached, weights / 2);
+}
 
 // G of F(outputs x outputs, 3x3): frequency i of three weights g is G[i] . g.
 std::vector<std::array<double, 3>> weight_transform(int outputs) {
@@ -69,6 +74,7 @@ class WinogradConv {
   }
 
   void operator()(Inputs inputs, Outputs outputs) const;
+  std::span<const float> packed_weights() const { return {weights_.data(), weights_.size()}; }
 
  private:
   struct Chunk {
@@ -113,7 +119,9 @@ WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
       tile_columns_((columns_ + outputs - 1) / outputs) {
   const std::size_t channels = std::size_t(channels_read(spec));
   const int tiles = tile_rows_ * tile_columns_;
-  const int fit = int(kChunkFloats / (std::size_t(frequencies()) * channels));
+  const std::size_t weights =
+      std::size_t(frequencies()) * channels * std::size_t(spec.blocks.front().outputs.size());
+  const int fit = int(chunk_floats(weights) / (std::size_t(frequencies()) * channels));
   const int most = std::clamp(fit / kFewestTiles * kFewestTiles, kFewestTiles, kMostTiles);
   const int chunks = std::max((tiles + most - 1) / most,
                               std::min(threads(), tiles / kFewestTiles));
@@ -211,11 +219,14 @@ void WinogradConv::multiply(Inputs inputs, Outputs outputs, const Panel& panel, 
   strip.vectors = panel.vectors;
   strip.paired = panel.paired;
   strip.tail = lanes;
-  strip.function = {Function::clamp, -infinity, infinity};
+  strip.plain = true;
+  strip.upcoming_floats = std::ptrdiff_t(segment_floats(panel, lanes, channels));
+  strip.passes = tiles_of(context_.routines, panel, chunk.tiles);
   for (int f = 0; f < frequencies(); ++f) {
+    strip.upcoming = strip.weights + strip.upcoming_floats;
     context_.routines.conv_strip(strip);
     strip.input += std::ptrdiff_t(chunk_tiles_) * channels + std::ptrdiff_t(kSkew);
-    strip.weights += segment_floats(panel, lanes, channels);
+    strip.weights = strip.upcoming;
     strip.output += apart;
   }
 
@@ -288,9 +299,10 @@ void WinogradConv::operator()(Inputs inputs, Outputs outputs) const {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_winograd(int outputs, const KernelSpec& spec, const Weights& weights,
+std::unique_ptr<ConvKernel> make_winograd(int outputs, const KernelSpec& spec, const Weights& weights,
                                       Context context) {
-  return make_kernel(WinogradConv(outputs, spec, weights, context));
+  const auto algorithm = outputs == 2 ? ConvAlgorithm::winograd2 : ConvAlgorithm::winograd4;
+  return make_conv_kernel(algorithm, WinogradConv(outputs, spec, weights, context));
 }
 
 KernelMemory winograd_memory(int outputs, const KernelSpec& spec, Context context) {

@@ -1,0 +1,70 @@
+"""sbcnn-bench runs, checks what all sides compute, and reports in the form that docs are made of."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from support import SOURCE, Test, main, temporary_folder
+
+BENCH = os.environ["SBCNN_BENCH"]
+NETWORK = "resnet34-slice2@64"  # small; has groups
+
+
+def bench(*args: object) -> subprocess.CompletedProcess:
+    return subprocess.run([BENCH, "kernels", *map(str, args)], capture_output=True, text=True,
+                          timeout=600, stdin=subprocess.DEVNULL)
+
+
+class Bench(Test):
+    def report(self, *args: object) -> dict:
+        path = temporary_folder() / "report.json"
+        done = bench("--net", NETWORK, "--rounds", 1, "--json", path, *args)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(NETWORK, done.stdout)
+        return json.loads(path.read_text())
+
+    def test_the_report_has_all_fields_and_docs_are_made_of_it(self) -> None:
+        report = self.report()
+        self.assertGreater(report["peak_gflops"], 0)
+        network, = report["networks"]
+        self.assertEqual(network["name"], NETWORK)
+        self.assertEqual(network["threads"], 1)
+        self.assertEqual(len(report["layers"]), 11)
+        self.assertLess(network["sides"]["ours"]["largest_error"], 1e-4)
+        for layer in report["layers"]:
+            self.assertGreater(layer["ours_gflops"], 0)
+            self.assertTrue(layer["algorithm"])
+            self.assertIn("direct", [c["algorithm"] for c in layer["candidates"]])
+        for entry in report["networks"] + report["layers"]:
+            for field in ("best_peer", "ratio"):
+                self.assertEqual(entry[field] is None, len(network["sides"]) == 1)
+        self.assertEqual(len(network["sides"]) + len(report["peers_missing"]), 3)
+        self.make_docs(report)
+
+    def make_docs(self, report: dict) -> None:
+        folder = temporary_folder()
+        shutil.copy(SOURCE / "docs/kernels.md", folder)
+        (folder / "report.json").write_text(json.dumps(report))
+        subprocess.run([sys.executable, SOURCE / "bench/plot_kernels.py", "--docs", folder,
+                        "--kernels", folder / "report.json"], check=True)
+        self.assertIn(f"| {NETWORK} |", (folder / "kernels.md").read_text())
+        self.assertTrue((folder / "kernels.svg").read_text().rstrip().endswith("</svg>"))
+
+    def test_ours_alone_has_no_ratios(self) -> None:
+        report = self.report("--no-peers", "--no-check", "--threads", 2, "--algorithm", "direct")
+        self.assertIsNone(report["networks"][0]["ratio"])
+        self.assertEqual({layer["algorithm"] for layer in report["layers"]}, {"direct"})
+        self.make_docs(report)
+
+    def test_networks_are_listed_and_an_unknown_one_is_named(self) -> None:
+        names = bench("--list").stdout.split()
+        self.assertIn(NETWORK, names)
+        self.assertEqual(len(names), 14)
+        done = bench("--net", "resnet35")
+        self.assertNotEqual(done.returncode, 0)
+        self.assert_one_line(done.stderr, "resnet35")
+
+
+if __name__ == "__main__":
+    main()
