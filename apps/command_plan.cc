@@ -46,6 +46,10 @@ int plan(const PlanArguments& a) {
     print_line("sbcnn: warning: rank " + std::to_string(rank) +
                " has nothing to compute: the network splits over fewer ranks");
   }
+  if (!supports(options.isa.value_or(kernels::best_isa()), options.precision)) {
+    print_line("sbcnn: warning: this board has no " + std::string(name_of(options.precision)) +
+               ": memory is that of fp32");
+  }
   const auto memory = predict_memory(model, plan, ranks, options, process);
   std::string text = a.json ? describe_json(model, plan, memory) : describe(model, plan, memory);
   if (!text.ends_with('\n')) {

@@ -9,8 +9,8 @@
 namespace sbcnn::apps {
 namespace {
 
-constexpr std::size_t kPiece = std::size_t{1} << 14;  // floats in one message: 64 KiB
-constexpr std::uint32_t kWindow = 8;                  // pieces under way to one worker
+constexpr std::size_t kPiece = std::size_t{1} << 13;  // floats in one message: 32 KiB
+constexpr std::uint32_t kWindow = 4;                  // pieces under way to one worker
 constexpr std::uint32_t kJob = 0, kReady = 1, kReport = 2, kPieces = 3, kAcknowledgements = 4,
                         kTuned = 5, kBegin = 6;
 

@@ -22,6 +22,7 @@ struct Overhead {
 constexpr Overhead kAlone{1200 * kKiB, 0};
 constexpr Overhead kRoot{2180 * kKiB, 120 * kKiB};
 constexpr Overhead kWorker{2120 * kKiB, 75 * kKiB};
+constexpr std::size_t kStreaming = 500 * kKiB;  // of it, what is not there while weights come in
 
 std::size_t weights_in_memory(const Model& model) {
   std::size_t floats = 0;
@@ -53,6 +54,7 @@ std::vector<RankMemory> predict_memory(const Model& model, const Plan& plan,
     RankKernels kernels(settings, program);
     RankMemory m = memory_of(model, plan, program, kernels.factory(),
                              {options.in_flight, weight_window_bytes()});
+    m.loading = less(m.loading, kStreaming);
     if (r == 0) {
       m.process = less(process.loaded, weights_in_memory(model)) +
                   (plan.world == 1 ? kAlone : kRoot).of(plan.world);

@@ -41,17 +41,17 @@ std::size_t on_the_way(const Model& model, const Plan& plan, int rank, std::size
 }
 
 // Messages of one exchange by so many frames at once. All frames in flight may wait in the same
-// exchange, and for each what a rank sends, or what it receives, is there; both are for the one
-// that is on its way just now. (Of two ranks that exchange the same amounts, one holds a message as
-// long as the other does not.)
+// exchange, and for each what a rank sends, or what it receives, is there: of two ranks that exchange
+// the same amounts, one holds a message as long as the other does not. And peers may be ahead by an
+// exchange.
 std::size_t messages_of(const Transfer& t, int rank, int in_flight) {
   std::size_t floats = 0;
   for (std::size_t q = 0; q < t.receive_counts.size(); ++q) {
     floats += int(q) == rank ? 0 : t.receive_counts[q];
   }
   const std::size_t received = floats * sizeof(float);
-  return std::size_t(in_flight) * std::max(t.bytes_sent, received) +
-         std::min(t.bytes_sent, received);
+  const std::size_t sent = std::min(t.bytes_sent, t.send_size * sizeof(float));  // one for all
+  return std::size_t(in_flight) * std::max(sent, received) + received;
 }
 
 }  // namespace
