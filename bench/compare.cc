@@ -85,7 +85,9 @@ void time_candidates(const Network& network, const Side& ours, const Sides& peer
                      const CompareOptions& options, Kinds& kinds) {
   const std::vector<ChainSpec> specs = all_algorithms(network, ours, peers);
   std::vector<Chain> chains = build_chains(network, specs);
-  const ChainTimes times = time_in_turns(chains, options.rounds, options.time_by);
+  // They are many, and only have to be ranked.
+  const int rounds = std::max(std::min(3, options.rounds), options.rounds / 3);
+  const ChainTimes times = time_in_turns(chains, rounds, options.time_by);
   for (std::size_t c = 0; c < chains.size(); ++c) {
     const std::vector<Timed> timed = by_kind(chains[c], times[c], kinds);
     for (std::size_t step = 0; step < kinds.of.size(); ++step) {

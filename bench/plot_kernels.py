@@ -39,7 +39,9 @@ def number(value, digits: int = 2) -> str:
 
 def title(run: dict) -> str:
     threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
-    return f"**{run['isa']}, {threads}** ({run['machine']}; median of {run['rounds']} rounds)"
+    clock = "" if run["time"] == "wall" else "; time that the thread ran"
+    return (f"**{run['isa']}, {threads}** ({run['machine']}; median of {run['rounds']} rounds"
+            f"{clock})")
 
 
 def networks(runs: list) -> str:

@@ -26,7 +26,7 @@ namespace {
 // Cycles that one call takes, by a model that only has to rank algorithms: arithmetic, or the
 // weights' way from memory, whichever is longer, and the transforms.
 double cost(ConvAlgorithm algorithm, const KernelSpec& spec, int lanes) {
-  constexpr double kBytesPerCycle = 3.5;           // of weights beyond the second level cache
+  constexpr double kBytesPerCycle = 3.5;  // of weights beyond the second level cache
   constexpr double kCachedBytes = 1024 * 1024;
   const Shape& out = spec.output;
   const double read = channels_read(spec), channels = out.channels;
@@ -48,8 +48,7 @@ double cost(ConvAlgorithm algorithm, const KernelSpec& spec, int lanes) {
   const double transforms = frequencies * 7 * tiles * (read * blocks + channels) / lanes;
   // Too few tiles leave the micro-kernel short of independent sums.
   const double filled = std::max(tiles, 6.0);
-  return transforms +
-         time(frequencies * filled * read * channels, frequencies * read * channels);
+  return transforms + time(frequencies * filled * read * channels, frequencies * read * channels);
 }
 
 constexpr ConvAlgorithm kWays[] = {ConvAlgorithm::direct, ConvAlgorithm::winograd2,

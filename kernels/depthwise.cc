@@ -79,7 +79,7 @@ bool is_depthwise(const KernelSpec& spec) {
 }
 
 std::unique_ptr<ConvKernel> make_depthwise(const KernelSpec& spec, const Weights& weights,
-                                       Context context) {
+                                           Context context) {
   return make_conv_kernel(ConvAlgorithm::depthwise, Depthwise(spec, weights, context));
 }
 

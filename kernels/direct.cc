@@ -12,7 +12,8 @@ namespace {
 // Panels follow each other strip by strip while all their weights stay in the second level cache;
 // beyond, each panel walks over the whole image before the next one.
 constexpr std::size_t kCachedWeights = 384 * 1024 / sizeof(float);
-constexpr int kMostPasses = 32;
+constexpr int kMostPasses = 32;  // over a panel; with more, fetching its weights is a small matter
+constexpr std::ptrdiff_t kFetchedAhead = 128 * 1024 / sizeof(float);
 constexpr int kPixelsPerSpan = 56;  // about; pixels of a value without gaps that count as one row
 
 // Blocks narrower than a vector become one wider block whose foreign weights are zero: a vector
@@ -45,7 +46,7 @@ class DirectConv {
         context_(context),
         pieces_(pieces_of(spec)) {
     panels_ = cut(spec, context);
-    weights_ = PackedFloats(place(spec));
+    weights_ = context_.weights.take(place(spec));
     bias_ = PackedFloats(bias_size());
     pack(spec, weights);
   }
@@ -84,7 +85,8 @@ class DirectConv {
   Context context_;
   std::vector<Range> pieces_;
   std::vector<Panel> panels_;
-  PackedFloats weights_, bias_;
+  WeightMemory::Block weights_;
+  PackedFloats bias_;
 };
 
 std::vector<Panel> DirectConv::cut(const KernelSpec& spec, Context context) {
@@ -96,8 +98,7 @@ std::vector<Panel> DirectConv::cut(const KernelSpec& spec, Context context) {
   }
   std::vector<Panel> panels;
   for (const Block& block : merge_narrow(spec.blocks, context.routines.lanes)) {
-    for (const Panel& p :
-         cut_into_panels(context.routines, block, pieces_of(spec), pixels, rows)) {
+    for (const Panel& p : cut_into_panels(context.routines, block, pieces_of(spec), pixels, rows)) {
       panels.push_back(p);
     }
   }
@@ -211,8 +212,7 @@ struct DirectConv::Job {
 };
 
 int DirectConv::panel_passes(const Job& job, const Panel& panel) const {
-  return job.strips() *
-         tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
+  return job.strips() * tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
 }
 
 void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const {
@@ -221,8 +221,9 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const
   const int top = rows.begin * conv_.stride.height - conv_.pads.top;
   // Rows of the kernel that see nothing but border are left out.
   const auto inside = [&](int y) {
-    return job.flat ? Taps{0, 1} : taps_inside(y * conv_.stride.height - conv_.pads.top, conv_.dilation.height,
-                       conv_.kernel.height, x.shape().height);
+    return job.flat ? Taps{0, 1}
+                    : taps_inside(y * conv_.stride.height - conv_.pads.top, conv_.dilation.height,
+                                  conv_.kernel.height, x.shape().height);
   };
   const Taps upper = inside(rows.begin), lower = inside(rows.end - 1);
   const int first = std::min(upper.first, lower.first), last = std::max(upper.last, lower.last);
@@ -247,15 +248,20 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const
                        : job.row_of(job.residual, rows.begin) + panel.outputs.begin;
   strip.residual_step = std::ptrdiff_t(job.residual.pixel_stride());
   strip.residual_row_step = std::ptrdiff_t(job.residual.row_stride());
-  strip.output = job.row_of(out, rows.begin) + panel.outputs.begin -
-                 pieces_[std::size_t(panel.piece)].begin;
+  strip.output =
+      job.row_of(out, rows.begin) + panel.outputs.begin - pieces_[std::size_t(panel.piece)].begin;
   strip.output_step = std::ptrdiff_t(out.pixel_stride());
   strip.output_row_step = std::ptrdiff_t(out.row_stride());
   const int passes = panel_passes(job, panel);
   strip.upcoming_floats = std::ptrdiff_t(panel_floats(panel, segment));
-  strip.upcoming = passes > kMostPasses ? nullptr : weights_.data() + panel.weights + strip.upcoming_floats;
+  // Behind the last panel lie the weights of the next layer. A single pass over a large panel
+  // fetches from itself: the next panel would push it out of the cache.
+  const std::ptrdiff_t ahead =
+      passes == 1 ? std::min(strip.upcoming_floats, kFetchedAhead) : strip.upcoming_floats;
+  strip.upcoming = passes <= kMostPasses ? weights_.data() + panel.weights + ahead : nullptr;
   strip.passes = passes;
-  strip.pass = rows.begin / job.rows_per_strip * tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
+  strip.pass = rows.begin / job.rows_per_strip *
+               tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
   strip.rows = rows.size();
   strip.pixels = rows.end == job.rows ? job.last_pixels : job.pixels;
   strip.vectors = panel.vectors;
@@ -292,7 +298,7 @@ void DirectConv::operator()(Inputs inputs, Outputs outputs) const {
 }  // namespace
 
 std::unique_ptr<ConvKernel> make_direct(const KernelSpec& spec, const Weights& weights,
-                                    Context context) {
+                                        Context context) {
   return make_conv_kernel(ConvAlgorithm::direct, DirectConv(spec, weights, context));
 }
 

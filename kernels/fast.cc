@@ -20,7 +20,7 @@ class FastFactory final : public KernelFactory {
  public:
   explicit FastFactory(const KernelOptions& options)
       : pool_(options.threads),
-        context_{routines(options.isa), pool_, scratch_},
+        context_{routines(options.isa), pool_, scratch_, weights_},
         choice_{options.isa, options.algorithm, options.tuning} {}
 
   std::unique_ptr<Kernel> make(const KernelSpec& spec, Weights weights) override {
@@ -70,6 +70,7 @@ class FastFactory final : public KernelFactory {
 
   mutable ThreadPool pool_;
   mutable Scratch scratch_;
+  mutable WeightMemory weights_;
   Context context_;
   ConvChoice choice_;
 };

@@ -25,8 +25,8 @@ struct KernelOptions {
   Tuning* tuning = nullptr;
 };
 
-// `options.isa` is one of available_isas() and supports `options.precision`. While a kernel runs, the calling thread flushes
-// denormals to zero.
+// `options.isa` is one of available_isas() and supports `options.precision`. While a kernel runs,
+// the calling thread flushes denormals to zero.
 std::unique_ptr<KernelFactory> make_kernels(const KernelOptions& options = {});
 
 }  // namespace sbcnn::kernels

@@ -13,6 +13,7 @@
 #include "kernels/spec.h"
 #include "kernels/thread_pool.h"
 #include "kernels/tuning.h"
+#include "kernels/weight_memory.h"
 
 namespace sbcnn::kernels {
 
@@ -21,6 +22,7 @@ struct Context {
   const Routines& routines;
   ThreadPool& pool;
   Scratch& scratch;
+  WeightMemory& weights;
 };
 
 // A kernel out of a function object f(Inputs, Outputs), or f(Inputs, View<float>) if the output is
@@ -103,7 +105,8 @@ struct ConvChoice {
 std::unique_ptr<Kernel> make_conv(const KernelSpec&, const Weights&, Context, const ConvChoice&);
 KernelMemory conv_memory(const KernelSpec&, Context, const ConvChoice&);
 
-// The fastest of `candidates`, measured with weights that come from memory, as they do in a network.
+// The fastest of `candidates`, measured with weights that come from memory, as they do in a
+// network.
 std::unique_ptr<ConvKernel> make_fastest(std::span<const ConvAlgorithm> candidates,
                                          const KernelSpec&, const Weights&, Context,
                                          ConvAlgorithm& fastest);

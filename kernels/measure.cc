@@ -38,8 +38,7 @@ class Bed {
  public:
   explicit Bed(const KernelSpec& spec) : output_(spec.output) {
     for (std::size_t i = 0; i < spec.inputs.size(); ++i) {
-      const Border border =
-          i == 0 ? required_border(spec.layer, spec.inputs[0]) : Border{};
+      const Border border = i == 0 ? required_border(spec.layer, spec.inputs[0]) : Border{};
       inputs_.emplace_back(spec.inputs[i], border);
     }
     for (Tensor& input : inputs_) {

@@ -8,8 +8,10 @@ namespace {
 
 constexpr int kMostVectors = 4;
 
-// Cycles that one tap of all tiles of a row costs, on a core that starts two multiply-adds and two
-// loads per cycle and waits four cycles for a sum: a model that only has to rank the shapes.
+// Cycles that one tap of all tiles of a row costs: a model that only has to rank the shapes. A core
+// starts two multiply-adds and two loads per cycle and waits four cycles for a sum. What is not the
+// bottleneck costs a little, too, for it takes turns with everything else; and weights come from
+// the second level cache.
 double row_cost(const Routines& r, int pixels, int rows, int vectors, bool paired) {
   const int most = r.tile_pixels[paired][vectors];
   if (most == 0) {
@@ -21,7 +23,7 @@ double row_cost(const Routines& r, int pixels, int rows, int vectors, bool paire
   const double weights = vectors + (paired ? 0.5 : 0);
   const double inputs = p * ((vectors > 0 ? 1 : 0) + (paired ? 0.5 : 0));
   const double arithmetic = p * weights / 2, loads = (inputs + weights) / 2, latency = 4;
-  return tiles * (std::max({arithmetic, loads, latency}) + loads / 8) / together;
+  return tiles * (std::max({arithmetic, loads, latency}) + loads / 4 + weights * 0.3) / together;
 }
 
 std::vector<int> widths(int whole, int width) {
@@ -33,8 +35,8 @@ std::vector<int> widths(int whole, int width) {
 }
 
 struct Cut {
-  std::vector<int> vectors;    // by panel
-  bool paired_in_last = false; // the last panel has a paired vector
+  std::vector<int> vectors;     // by panel
+  bool paired_in_last = false;  // the last panel has a paired vector
 };
 
 Cut best_cut(const Routines& r, int channels, int pixels, int rows) {

@@ -24,8 +24,8 @@ struct Panel {
   int sums() const { return vectors + (paired ? 1 : 0); }
 };
 
-// How the outputs of `block` are best cut for rows of `pixels`, of which `rows` lie below each other.
-// No panel crosses from one piece of the output into the next.
+// How the outputs of `block` are best cut for rows of `pixels`, of which `rows` lie below each
+// other. No panel crosses from one piece of the output into the next.
 std::vector<Panel> cut_into_panels(const Routines&, const Block& block,
                                    std::span<const Range> pieces, int pixels, int rows);
 
@@ -48,7 +48,7 @@ float* pack_segment(const Panel& panel, int lanes, int taps, float* to, const F&
   const int count = panel.outputs.size();
   const int whole = panel.paired ? panel.vectors * lanes : count;  // channels not paired
   const int row = panel.vectors * lanes;
-  const int most = panel.paired ? 2 : 1;                           // taps that lie together
+  const int most = panel.paired ? 2 : 1;  // taps that lie together
   for (int tap = 0; tap < taps; tap += most) {
     const int together = std::min(most, taps - tap);
     for (int t = 0; t < together; ++t) {

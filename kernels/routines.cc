@@ -261,24 +261,23 @@ void sum_pool(const PoolPixel& a, float scale) {
       a, 0.0f, [](Packet sum, Packet x) { return add(sum, x); }, scale);
 }
 
-constexpr Routines kRoutines = {
-    kLanes,
-    {{kTilePixels[0][0], kTilePixels[0][1], kTilePixels[0][2], kTilePixels[0][3],
-      kTilePixels[0][4]},
-     {kTilePixels[1][0], kTilePixels[1][1], kTilePixels[1][2], kTilePixels[1][3],
-      kTilePixels[1][4]}},
-    conv_strip,
-    winograd_input<2>,
-    winograd_output<2>,
-    winograd_input<4>,
-    winograd_output<4>,
-    depthwise_row,
-    max_pool,
-    sum_pool,
-    apply,
-    scale_shift,
-    add_arrays,
-    mul_arrays};
+constexpr Routines kRoutines = {kLanes,
+                                {{kTilePixels[0][0], kTilePixels[0][1], kTilePixels[0][2],
+                                  kTilePixels[0][3], kTilePixels[0][4]},
+                                 {kTilePixels[1][0], kTilePixels[1][1], kTilePixels[1][2],
+                                  kTilePixels[1][3], kTilePixels[1][4]}},
+                                conv_strip,
+                                winograd_input<2>,
+                                winograd_output<2>,
+                                winograd_input<4>,
+                                winograd_output<4>,
+                                depthwise_row,
+                                max_pool,
+                                sum_pool,
+                                apply,
+                                scale_shift,
+                                add_arrays,
+                                mul_arrays};
 
 }  // namespace
 

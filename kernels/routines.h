@@ -22,10 +22,10 @@ struct Function {
 
 // rows x pixels output pixels times one panel of output channels. A panel is up to four vectors of
 // output channels, and maybe a paired one (see tile.h) of up to lanes / 2 channels. Its weights lie
-// packed by segment. A segment is a run of input that is contiguous in memory: a kernel row of whole
-// pixels, or the channels of one pixel. Segments follow each other in the order (row of segments,
-// segment); a segment's weights are [tap][vector][lane], and in a paired panel
-// [two taps]([tap][vector][lane], [paired channel][tap]).
+// packed by segment. A segment is a run of input that is contiguous in memory: a kernel row of
+// whole pixels, or the channels of one pixel. Segments follow each other in the order (row of
+// segments, segment); a segment's weights are [tap][vector][lane], and in a paired panel [two
+// taps]([tap][vector][lane], [paired channel][tap]).
 struct ConvStrip {
   const float* input;  // first tap of the first pixel
   std::ptrdiff_t input_step, input_row_step;
@@ -54,8 +54,8 @@ struct ConvStrip {
   bool plain;  // no residual and no function
 };
 
-// Winograd's input transform of `tiles` neighbouring tiles, counted row by row. Frequency f of tile i
-// goes to output + f * frequency_step + i * channels.
+// Winograd's input transform of `tiles` neighbouring tiles, counted row by row. Frequency f of tile
+// i goes to output + f * frequency_step + i * channels.
 struct WinogradInput {
   const float* input;  // of tile 0's first tap
   std::ptrdiff_t row_step, column_step;

@@ -41,8 +41,8 @@ void check_conv(const KernelSpec& spec, const Weights& weights) {
 }
 
 void check_pieces(const KernelSpec& spec) {
-  const bool may = std::holds_alternative<Conv>(spec.layer) ||
-                   std::holds_alternative<Dense>(spec.layer);
+  const bool may =
+      std::holds_alternative<Conv>(spec.layer) || std::holds_alternative<Dense>(spec.layer);
   int end = 0;
   for (const Range& piece : spec.pieces) {
     require(may && piece.begin == end && piece.size() > 0,

@@ -33,8 +33,8 @@ class ThreadPool {
       return;
     }
     run(
-        tasks,
-        [](const void* g, int i, int thread) { call(*static_cast<const F*>(g), i, thread); }, &f);
+        tasks, [](const void* g, int i, int thread) { call(*static_cast<const F*>(g), i, thread); },
+        &f);
   }
 
  private:

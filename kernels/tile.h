@@ -224,8 +224,8 @@ struct Tile {
     return weights;
   }
 
-  // Stores the sums. Unless `Plain`, residual and the clamping functions happen here, while the sums
-  // are in registers.
+  // Stores the sums. Unless `Plain`, residual and the clamping functions happen here, while the
+  // sums are in registers.
   template <bool Plain>
   SBCNN_INLINE void finish(const ConvStrip& strip, const float* residual, float* output) const {
     const bool clamps = !Plain && strip.function.kind == Function::clamp;
@@ -240,8 +240,8 @@ struct Tile {
         const bool partial = v == kSums - 1 && strip.tail < kLanes;
         Packet y = Paired && v == Vectors ? add_pairs(sum[p][v]) : sum[p][v];
         if (!Plain && residual != nullptr) {
-          const float* other = residual + row * strip.residual_row_step +
-                               column * strip.residual_step + v * kLanes;
+          const float* other =
+              residual + row * strip.residual_row_step + column * strip.residual_step + v * kLanes;
           y = add(y, partial ? load(other, strip.tail) : load(other));
         }
         if (!Plain) {

@@ -3,8 +3,8 @@
 //
 // Tiles are taken in chunks that are large enough to fill the micro-kernel's tiles and small enough
 // for the second level cache. A chunk's inputs are transformed for all channels; then each panel of
-// output channels goes through all frequencies and straight back into the output. So the transformed
-// weights stream through once a chunk, in the order in which they lie.
+// output channels goes through all frequencies and straight back into the output. So the
+// transformed weights stream through once a chunk, in the order in which they lie.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -17,8 +17,8 @@
 namespace sbcnn::kernels {
 namespace {
 
-// Frequencies lie apart by a little more than they are long, or all of them would fall into the same
-// sets of the cache.
+// Frequencies lie apart by a little more than they are long, or all of them would fall into the
+// same sets of the cache.
 constexpr std::size_t kSkew = 16;
 constexpr int kMostTiles = 56, kFewestTiles = 14;  // of a chunk
 // Transformed inputs of a chunk, in floats: what the second level cache of any board has room for,
@@ -57,7 +57,7 @@ class WinogradConv {
  public:
   WinogradConv(int outputs, const KernelSpec& spec, const Weights& weights, Context context)
       : WinogradConv(outputs, spec, context) {
-    weights_ = PackedFloats(weight_size_);
+    weights_ = context_.weights.take(weight_size_);
     bias_ = PackedFloats(bias_size_);
     for (const Part& part : parts_) {
       for (const Panel& panel : part.panels) {
@@ -70,7 +70,7 @@ class WinogradConv {
   static KernelMemory memory(int outputs, const KernelSpec& spec, Context context) {
     const WinogradConv sized(outputs, spec, context);
     return {(sized.weight_size_ + sized.bias_size_) * sizeof(float),
-            sized.scratch_floats() * sizeof(float)};
+            Scratch::rounded(sized.scratch_floats()) * sizeof(float)};
   }
 
   void operator()(Inputs inputs, Outputs outputs) const;
@@ -104,7 +104,8 @@ class WinogradConv {
   int chunk_tiles_;
   std::size_t weight_size_ = 0, bias_size_ = 0;
   std::size_t inputs_floats_ = 0, products_floats_ = 0;  // of scratch, for each thread
-  PackedFloats weights_, bias_;
+  WeightMemory::Block weights_;
+  PackedFloats bias_;
 };
 
 WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
@@ -123,8 +124,7 @@ WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
       std::size_t(frequencies()) * channels * std::size_t(spec.blocks.front().outputs.size());
   const int fit = int(chunk_floats(weights) / (std::size_t(frequencies()) * channels));
   const int most = std::clamp(fit / kFewestTiles * kFewestTiles, kFewestTiles, kMostTiles);
-  const int chunks = std::max((tiles + most - 1) / most,
-                              std::min(threads(), tiles / kFewestTiles));
+  const int chunks = std::max((tiles + most - 1) / most, std::min(threads(), tiles / kFewestTiles));
   chunk_tiles_ = (tiles + chunks - 1) / chunks;
 
   std::size_t widest = 0;
@@ -134,8 +134,7 @@ WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
     for (Panel& panel : part.panels) {
       panel.weights = weight_size_;
       panel.bias = bias_size_;
-      weight_size_ +=
-          std::size_t(frequencies()) * segment_floats(panel, lanes, int(channels));
+      weight_size_ += std::size_t(frequencies()) * segment_floats(panel, lanes, int(channels));
       bias_size_ += bias_floats(panel, lanes);
       widest = std::max(widest, bias_floats(panel, lanes));
     }
@@ -155,16 +154,14 @@ void WinogradConv::pack(const Panel& panel, int channels, const Weights& weights
   const int n = outputs_ + 2, lanes = context_.routines.lanes;
   const std::size_t segment = segment_floats(panel, lanes, channels);
   for (int o = panel.outputs.begin; o < panel.outputs.end && !weights.bias.empty(); ++o) {
-    bias_.data()[panel.bias + std::size_t(o - panel.outputs.begin)] =
-        weights.bias[std::size_t(o)];
+    bias_.data()[panel.bias + std::size_t(o - panel.outputs.begin)] = weights.bias[std::size_t(o)];
   }
   for (int i = 0; i < n; ++i) {
     for (int j = 0; j < n; ++j) {
       const auto weight = [&](int c, int o) {
-        const float* w = weights.weight.data() +
-                         (std::size_t(panel.outputs.begin + o) * std::size_t(channels) +
-                          std::size_t(c)) *
-                             9;
+        const float* w =
+            weights.weight.data() +
+            (std::size_t(panel.outputs.begin + o) * std::size_t(channels) + std::size_t(c)) * 9;
         const auto& gi = g[std::size_t(i)];
         const auto& gj = g[std::size_t(j)];
         double sum = 0;
@@ -299,8 +296,8 @@ void WinogradConv::operator()(Inputs inputs, Outputs outputs) const {
 
 }  // namespace
 
-std::unique_ptr<ConvKernel> make_winograd(int outputs, const KernelSpec& spec, const Weights& weights,
-                                      Context context) {
+std::unique_ptr<ConvKernel> make_winograd(int outputs, const KernelSpec& spec,
+                                          const Weights& weights, Context context) {
   const auto algorithm = outputs == 2 ? ConvAlgorithm::winograd2 : ConvAlgorithm::winograd4;
   return make_conv_kernel(algorithm, WinogradConv(outputs, spec, weights, context));
 }

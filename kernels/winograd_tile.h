@@ -1,9 +1,9 @@
 // Winograd's transforms of one tile: 3x3 convolution of stride 1 by F(2x2, 3x3) or F(4x4, 3x3)
 // (Lavin and Gray, 'Fast Algorithms for Convolutional Neural Networks', CVPR 2016, section 4).
 //
-// A tile of N x N inputs (N = outputs + 2) becomes N x N numbers B^T d B, one for each frequency; at
-// each frequency channels are mixed by a matrix product; A^T m A brings outputs x outputs results
-// back. Both transforms apply a one-dimensional one to all columns, then to all rows.
+// A tile of N x N inputs (N = outputs + 2) becomes N x N numbers B^T d B, one for each frequency;
+// at each frequency channels are mixed by a matrix product; A^T m A brings outputs x outputs
+// results back. Both transforms apply a one-dimensional one to all columns, then to all rows.
 //
 // F(4x4) interpolates at 0, +-sqrt(1/2), +-sqrt(2) and infinity. With the usual 0, +-1, +-2 its
 // largest rounding errors are 2.5 to 4 times as large. weights transform: winograd.cc.
@@ -55,8 +55,7 @@ SBCNN_INLINE void transform_output(const Packet (&m)[Outputs + 2], Packet (&y)[O
     y[0] = add(add(m[0], sum1), sum2);
     y[1] = multiply_add(kSqrtHalf, difference1, mul(broadcast(kSqrtTwo), difference2));
     y[2] = multiply_add(2.0f, sum2, mul(broadcast(0.5f), sum1));
-    y[3] = multiply_add(kSqrtHalf / 2, difference1,
-                        multiply_add(2 * kSqrtTwo, difference2, m[5]));
+    y[3] = multiply_add(kSqrtHalf / 2, difference1, multiply_add(2 * kSqrtTwo, difference2, m[5]));
   }
 }
 
@@ -88,6 +87,13 @@ template <int Outputs, bool Whole>
 SBCNN_INLINE void transform_input_vector(const WinogradInput& a, const float* input, int rows,
                                          int columns, float* to, int n) {
   constexpr int N = Outputs + 2;
+  SBCNN_UNROLL
+  for (int y = 0; y < N; ++y) {
+    SBCNN_UNROLL
+    for (int x = 0; x < N; ++x) {
+      __builtin_prefetch(to + (y * N + x) * a.frequency_step, 1);
+    }
+  }
   Packet columns_done[N][N];  // [column][frequency]
   SBCNN_UNROLL
   for (int x = 0; x < N; ++x) {
@@ -141,6 +147,13 @@ SBCNN_INLINE void transform_output_vector(const WinogradOutput& a, const float* 
                                           const float* bias, const float* residual, float* output,
                                           int rows, int columns, int n) {
   constexpr int N = Outputs + 2;
+  SBCNN_UNROLL
+  for (int y = 0; y < Outputs; ++y) {
+    SBCNN_UNROLL
+    for (int x = 0; x < Outputs; ++x) {
+      __builtin_prefetch(output + y * a.row_step + x * a.column_step, 1);
+    }
+  }
   Packet columns_done[N][Outputs];
   SBCNN_UNROLL
   for (int x = 0; x < N; ++x) {

@@ -133,7 +133,8 @@ void compare(const KernelSpec& spec, const Weights& weights, int margin, Numbers
         ++wrong;
       }
     }
-    INFO(describe(spec), ", ", variant.name(), ", margin ", margin, ", element ", first, ": ", got[first], " for ", want[first]);
+    INFO(describe(spec), ", ", variant.name(), ", margin ", margin, ", element ", first, ": ",
+         got[first], " for ", want[first]);
     CHECK(wrong == 0);
     CHECK(output.surroundings_untouched());
     const auto [same, inserted] = one_thread.try_emplace({variant.isa, variant.algorithm}, got);
