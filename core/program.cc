@@ -232,7 +232,7 @@ class Lowering {
 
   struct Block {
     std::size_t size;
-    int begin, end;  // steps during which it is needed, both inclusive
+    int begin, end;  // moments at which it is needed, both inclusive: two a step
     std::size_t* offset;
   };
 
@@ -268,6 +268,11 @@ class Lowering {
     return at;
   }
 
+  // A step begins and ends. What an exchange sends is packed as it begins, and out of the way then,
+  // but for what a rank gives to itself; what it receives is unpacked as it ends.
+  static int begin_of(int step) { return 2 * step; }
+  static int end_of(int step) { return 2 * step + 1; }
+
   std::vector<Block> lifetimes() {
     const int last = int(plan_.steps.size());
     std::vector<Block> blocks;
@@ -276,25 +281,27 @@ class Lowering {
       Local& l = program_.locals[i];
       index[i] = blocks.size();
       const std::size_t size = with_border(l.shape, l.border).size();
-      blocks.push_back({l.shape.size() == 0 ? 0 : round_up(size), last, -1, &l.offset});
+      blocks.push_back({l.shape.size() == 0 ? 0 : round_up(size), end_of(last), -1, &l.offset});
     }
-    const auto touch = [&](int buffer, int step) {
+    const auto touch = [&](int buffer, int begin, int end) {
       Block& b = blocks[index[std::size_t(plan_.buffers[std::size_t(buffer)].storage)]];
-      b.begin = std::min(b.begin, step);
-      b.end = std::max(b.end, step);
+      b.begin = std::min(b.begin, begin);
+      b.end = std::max(b.end, end);
     };
-    touch(plan_.input, 0);
-    touch(plan_.output, last);
+    touch(plan_.input, begin_of(0), begin_of(0));
+    touch(plan_.output, end_of(last), end_of(last));
     for (int s = 0; s < last; ++s) {
       if (const auto* c = std::get_if<Compute>(&plan_.steps[std::size_t(s)])) {
-        std::ranges::for_each(c->inputs, [&](int b) { touch(b, s); });
-        touch(c->output, s);
+        std::ranges::for_each(c->inputs, [&](int b) { touch(b, begin_of(s), end_of(s)); });
+        touch(c->output, begin_of(s), end_of(s));
       } else {
         auto& t = std::get<Transfer>(program_.actions[std::size_t(s)]);
-        touch(t.input, s);
-        touch(t.output, s);
-        blocks.push_back({round_up(t.send_size), s, s, &t.send_offset});
-        blocks.push_back({round_up(t.receive_size), s, s, &t.receive_offset});
+        const bool to_itself = t.send_counts[std::size_t(program_.rank)] > 0;
+        touch(t.input, begin_of(s), begin_of(s));
+        touch(t.output, begin_of(s), end_of(s));
+        blocks.push_back({round_up(t.send_size), begin_of(s), to_itself ? end_of(s) : begin_of(s),
+                          &t.send_offset});
+        blocks.push_back({round_up(t.receive_size), end_of(s), end_of(s), &t.receive_offset});
       }
     }
     std::erase_if(blocks, [](const Block& b) { return b.size == 0 || b.end < b.begin; });
