@@ -41,16 +41,17 @@ std::size_t on_the_way(const Model& model, const Plan& plan, int rank, std::size
 }
 
 // Messages of one exchange by so many frames at once. All frames in flight may wait in the same
-// exchange, and for each what a rank sends, or what it receives, is there: of two ranks that exchange
-// the same amounts, one holds a message as long as the other does not. And peers may be ahead by an
-// exchange.
-std::size_t messages_of(const Transfer& t, int rank, int in_flight) {
-  std::size_t floats = 0;
+// exchange, and for each what a rank sends, or what it receives, is there: of two ranks that
+// exchange the same amounts, one holds a message as long as the other does not. And peers may be
+// ahead by an exchange.
+std::size_t messages_of(const Program& program, const Transfer& t, int in_flight) {
+  std::size_t received = 0;
   for (std::size_t q = 0; q < t.receive_counts.size(); ++q) {
-    floats += int(q) == rank ? 0 : t.receive_counts[q];
+    received += int(q) == program.rank ? 0 : t.receive_counts[q] * sizeof(float);
   }
-  const std::size_t received = floats * sizeof(float);
-  const std::size_t sent = std::min(t.bytes_sent, t.send_size * sizeof(float));  // one for all
+  // What everybody gets is queued once.
+  const std::size_t send_buffer = program.locals[std::size_t(t.send)].shape.size() * sizeof(float);
+  const std::size_t sent = std::min(t.bytes_sent, send_buffer);
   return std::size_t(in_flight) * std::max(sent, received) + received;
 }
 
@@ -77,7 +78,7 @@ RankMemory memory_of(const Model& model, const Plan& plan, const Program& progra
     const auto* task = std::get_if<Task>(&program.actions[std::size_t(s)]);
     if (task == nullptr) {
       const auto& transfer = std::get<Transfer>(program.actions[std::size_t(s)]);
-      exchange = std::max(exchange, messages_of(transfer, program.rank, options.in_flight));
+      exchange = std::max(exchange, messages_of(program, transfer, options.in_flight));
       continue;
     }
     KernelMemory kernel;

@@ -10,53 +10,6 @@ namespace {
 
 constexpr std::size_t kSlack = kAlignment / sizeof(float);
 
-// Channels `ranges` of `from`, one after the other, into the pixels of a dense message.
-void pack(View<const float> from, const std::vector<Range>& ranges, View<float> message) {
-  int at = 0;
-  for (const Range r : ranges) {
-    copy(from.channels(r), message.channels({at, at + r.size()}));
-    at += r.size();
-  }
-}
-
-void unpack(View<const float> message, const std::vector<Range>& ranges, View<float> to) {
-  int at = 0;
-  for (const Range r : ranges) {
-    copy(message.channels({at, at + r.size()}), to.channels(r));
-    at += r.size();
-  }
-}
-
-// The same channels on both sides, cut into ranges differently.
-void copy_channels(View<const float> from, const std::vector<Range>& sources, View<float> to,
-                   const std::vector<Range>& targets) {
-  auto target = targets.begin();
-  int used = 0;
-  for (const Range source : sources) {
-    for (int at = source.begin; at < source.end;) {
-      const int n = std::min(source.end - at, target->size() - used);
-      const int begin = target->begin + used;
-      copy(from.channels({at, at + n}), to.channels({begin, begin + n}));
-      at += n;
-      used += n;
-      if (used == target->size()) {
-        ++target;
-        used = 0;
-      }
-    }
-  }
-}
-
-bool one_parcel_for_all(Collective op) {
-  return op == Collective::broadcast || op == Collective::allgather || op == Collective::reduce ||
-         op == Collective::allreduce;
-}
-
-bool is_sum(Collective op) {
-  return op == Collective::reduce || op == Collective::allreduce ||
-         op == Collective::reduce_scatter;
-}
-
 }  // namespace
 
 Pipeline::Pipeline(Program program, KernelFactory& factory, Exchanger& exchanger,
@@ -86,9 +39,19 @@ std::size_t Pipeline::activation_floats(const Program& program, int in_flight) {
   return std::size_t(in_flight) * (program.arena_size + kSlack) + kSlack;
 }
 
-View<float> Pipeline::local(const Slot& slot, int buffer) const {
-  const Local& l = program_.locals[std::size_t(buffer)];
+View<float> Pipeline::local(const Slot& slot, int index) const {
+  const Local& l = program_.locals[std::size_t(index)];
   return View<float>::inside(slot.arena + l.offset, l.shape, l.border);
+}
+
+View<float> Pipeline::part(const Slot& slot, const Part& p) const {
+  return local(slot, p.local).channels(p.channels);
+}
+
+void Pipeline::copy_all(const Slot& slot, const std::vector<Copy>& copies) const {
+  for (const Copy& c : copies) {
+    copy(part(slot, c.from), part(slot, c.to));
+  }
 }
 
 void Pipeline::run(Feed* feed) {
@@ -164,60 +127,37 @@ void Pipeline::compute(const Slot& slot, std::size_t action) {
   }
   const Task& task = std::get<Task>(program_.actions[action]);
   inputs_.clear();
+  outputs_.clear();
   for (const int b : task.inputs) {
     inputs_.push_back(local(slot, b));
   }
-  const View<float> output = local(slot, task.output);
-  kernels_[action]->run(inputs_, output);
-  clear_border(output, program_.locals[std::size_t(task.output)].border);
+  for (const Part& p : task.outputs) {
+    outputs_.push_back(part(slot, p));
+  }
+  kernels_[action]->run(inputs_, outputs_);
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    clear_border(outputs_[i], program_.locals[std::size_t(task.outputs[i].local)].border);
+  }
 }
 
 MessageBuffers Pipeline::messages(const Slot& slot, const Transfer& t) const {
-  float* arena = slot.arena;
-  return {{arena + t.send_offset, t.send_size},
-          t.send_counts,
-          {arena + t.receive_offset, t.receive_size},
-          t.receive_counts};
+  const View<float> send = local(slot, t.send), receive = local(slot, t.receive);
+  return {send.flat(), t.send_counts, receive.flat(), t.receive_counts};
 }
 
 void Pipeline::start(const Slot& slot, int step) {
   const Transfer& t = std::get<Transfer>(program_.actions[std::size_t(step)]);
-  const View<const float> from = local(slot, t.input);
-  const View<float> to = local(slot, t.output);
-  copy_channels(from, t.own_from.channels, to, t.own_to.channels);
-  clear_border(to, program_.locals[std::size_t(t.output)].border);
-  if (t.op == Collective::local) {
-    return;
+  copy_all(slot, t.pack);
+  clear_border(local(slot, t.output), program_.locals[std::size_t(t.output)].border);
+  if (t.op != Collective::local) {
+    exchanger_.start(slot.frame, step, t.op, messages(slot, t));
   }
-  float* at = slot.arena + t.send_offset;
-  const Shape s = from.shape();
-  for (const Parcel& parcel : t.sends) {
-    if (parcel.count > 0) {
-      pack(from, parcel.channels, View<float>(at, {s.height, s.width, parcel.count}));
-      if (one_parcel_for_all(t.op)) {
-        break;
-      }
-      at += s.pixels() * std::size_t(parcel.count);
-    }
-  }
-  exchanger_.start(slot.frame, step, t.op, messages(slot, t));
 }
 
 void Pipeline::finish(const Slot& slot, int step) {
   const Transfer& t = std::get<Transfer>(program_.actions[std::size_t(step)]);
   exchanger_.finish(slot.frame, step, Clock::now() + options_.step_timeout);
-  const View<float> to = local(slot, t.output);
-  const float* at = slot.arena + t.receive_offset;
-  const Shape s = to.shape();
-  for (const Parcel& parcel : t.receives) {
-    if (parcel.count > 0) {
-      unpack(View<const float>(at, {s.height, s.width, parcel.count}), parcel.channels, to);
-      if (is_sum(t.op)) {
-        break;
-      }
-      at += s.pixels() * std::size_t(parcel.count);
-    }
-  }
+  copy_all(slot, t.unpack);
 }
 
 }  // namespace sbcnn

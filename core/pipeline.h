@@ -71,7 +71,9 @@ class Pipeline {
   void compute(const Slot&, std::size_t action);
   void start(const Slot&, int step);
   void finish(const Slot&, int step);
-  View<float> local(const Slot&, int buffer) const;
+  View<float> local(const Slot&, int index) const;
+  View<float> part(const Slot&, const Part&) const;
+  void copy_all(const Slot&, const std::vector<Copy>&) const;
   MessageBuffers messages(const Slot&, const Transfer&) const;
 
   Program program_;
@@ -81,6 +83,7 @@ class Pipeline {
   PageArray<float> arenas_;                       // of all slots
   std::vector<Slot> slots_;
   std::vector<View<const float>> inputs_;  // of the kernel that runs
+  std::vector<View<float>> outputs_;
   Frame next_frame_ = 0;
 };
 

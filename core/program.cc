@@ -17,6 +17,23 @@ std::size_t round_up(std::size_t floats) {
   return (floats + kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine;
 }
 
+// Everybody gets one and the same parcel.
+bool is_shared(Collective op) {
+  return op == Collective::broadcast || op == Collective::allgather || op == Collective::reduce ||
+         op == Collective::allreduce;
+}
+
+bool is_sum(Collective op) {
+  return op == Collective::reduce || op == Collective::allreduce ||
+         op == Collective::reduce_scatter;
+}
+
+// What a rank has for itself goes through no message.
+bool stays_apart(Collective op) {
+  return op == Collective::local || op == Collective::scatter || op == Collective::gather ||
+         op == Collective::alltoall;
+}
+
 const Channels& held(const Plan& plan, int buffer, int rank) {
   return plan.buffers[std::size_t(buffer)].layout.held[std::size_t(rank)];
 }
@@ -34,8 +51,20 @@ std::vector<Range> runs(const std::vector<int>& positions) {
   return ranges;
 }
 
-Parcel parcel(const std::vector<int>& positions) {
-  return {runs(positions), int(positions.size())};
+// Channels `sources` of one local to `targets` of another, in as few runs as possible.
+std::vector<Copy> copies(int from, const std::vector<int>& sources, int to,
+                         const std::vector<int>& targets) {
+  std::vector<Copy> all;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    if (!all.empty() && all.back().from.channels.end == sources[i] &&
+        all.back().to.channels.end == targets[i]) {
+      ++all.back().from.channels.end;
+      ++all.back().to.channels.end;
+    } else {
+      all.push_back({{from, {sources[i], sources[i] + 1}}, {to, {targets[i], targets[i] + 1}}});
+    }
+  }
+  return all;
 }
 
 std::map<int, int> positions_of(const Channels& channels) {
@@ -89,13 +118,14 @@ std::vector<Block> slice_blocks(const Channels& in, Range kept) {
 
 class Lowering {
  public:
-  Lowering(const Model& model, const Plan& plan, int rank)
+  Lowering(const Model& model, const Plan& plan, int rank, int narrowest_piece)
       : model_(model), plan_(plan), program_{rank, plan.world, {}, {}, 0, plan.input, plan.output} {
     require(0 <= rank && rank < plan.world, "make_program: no such rank");
     for (const Buffer& b : plan.buffers) {
       Shape s = model.shape(b.value);
       s.channels = int(b.layout.held[std::size_t(rank)].size());
       program_.locals.push_back({s.channels == 0 ? Shape{} : s, b.border, 0});
+      homes_.push_back({b.storage, 0});
     }
     for (const Step& step : plan.steps) {
       if (const auto* compute = std::get_if<Compute>(&step)) {
@@ -105,6 +135,7 @@ class Lowering {
       }
     }
     place();
+    write_in_pieces(narrowest_piece);
   }
   Program take() && { return std::move(program_); }
 
@@ -113,11 +144,12 @@ class Lowering {
 
   Task task(const Compute& c) const {
     const Node& node = model_.node(c.node);
-    Task t{c.node, {node.layer, {}, local(c.output).shape, {}}, c.inputs, c.output};
+    const Shape& output = local(c.output).shape;
+    Task t{c.node, {node.layer, {}, output, {}}, c.inputs, {{c.output, {0, output.channels}}}};
     for (const int b : c.inputs) {
       t.spec.inputs.push_back(local(b).shape);
     }
-    if (local(c.output).shape.size() == 0) {
+    if (output.size() == 0) {
       return t;
     }
     if (std::holds_alternative<Concat>(node.layer)) {  // some operands may have no channels here
@@ -171,16 +203,14 @@ class Lowering {
 
   // What goes to each peer and comes from each. Partial sums come from everybody who holds an
   // addend, everything else from one provider.
-  Transfer transfer(const Exchange& x) const {
+  Transfer transfer(const Exchange& x) {
     const int me = program_.rank;
     const bool partial = plan_.buffers[std::size_t(x.input)].layout.partial;
     const auto from =
         providers(x, model_.shape(plan_.buffers[std::size_t(x.input)].value).channels);
     const auto mine = positions_of(held(plan_, x.input, me));
-    Transfer t;
-    t.op = x.op;
-    t.input = x.input;
-    t.output = x.output;
+    const Channels& wanted = held(plan_, x.output, me);
+    Transfer t{x.op, x.input, x.output, add_local({}), add_local({}), {}, {}, {}, {}, 0};
     for (int q = 0; q < plan_.world; ++q) {
       std::vector<int> out, in;
       const Channels& theirs = held(plan_, x.output, q);
@@ -190,42 +220,130 @@ class Lowering {
         }
       }
       const bool addend = partial && !held(plan_, x.input, q).empty();
-      const Channels& wanted = held(plan_, x.output, me);
       for (std::size_t i = 0; i < wanted.size(); ++i) {
         if (partial ? addend : from[std::size_t(me)][i] == q) {
           in.push_back(int(i));
         }
       }
-      t.sends.push_back(parcel(out));
-      t.receives.push_back(parcel(in));
+      if (q == me && stays_apart(x.op)) {
+        append(t.pack, copies(x.input, std::exchange(out, {}), x.output, std::exchange(in, {})));
+      }
+      add_parcels(t, q, out, in);
     }
-    size_messages(t);
     return t;
   }
 
-  void size_messages(Transfer& t) const {
-    const std::size_t me = std::size_t(program_.rank);
-    const bool direct = t.op == Collective::local || t.op == Collective::scatter ||
-                        t.op == Collective::gather || t.op == Collective::alltoall;
-    if (direct) {
-      t.own_from = std::exchange(t.sends[me], {});
-      t.own_to = std::exchange(t.receives[me], {});
+  void add_parcels(Transfer& t, int peer, const std::vector<int>& out, const std::vector<int>& in) {
+    const Shape shape = model_.shape(plan_.buffers[std::size_t(t.input)].value);
+    t.send_counts.push_back(out.size() * shape.pixels());
+    t.receive_counts.push_back(in.size() * shape.pixels());
+    t.bytes_sent += peer == program_.rank ? 0 : t.send_counts.back() * sizeof(float);
+    if (!out.empty() && !(is_shared(t.op) && local(t.send).shape.size() > 0)) {
+      const int to = add_parcel(t.send, shape, int(out.size()));
+      append(t.pack, copies(t.input, out, to, counting(0, int(out.size()))));
     }
-    const std::size_t pixels = model_.shape(plan_.buffers[std::size_t(t.input)].value).pixels();
-    const bool shared = t.op == Collective::broadcast || t.op == Collective::allgather ||
-                        t.op == Collective::reduce || t.op == Collective::allreduce;
-    for (std::size_t q = 0; q < t.sends.size(); ++q) {
-      t.send_counts.push_back(std::size_t(t.sends[q].count) * pixels);
-      t.receive_counts.push_back(std::size_t(t.receives[q].count) * pixels);
-      t.bytes_sent += q == me ? 0 : t.send_counts[q] * sizeof(float);
-      t.send_size =
-          shared ? std::max(t.send_size, t.send_counts[q]) : t.send_size + t.send_counts[q];
-      t.receive_size += t.receive_counts[q];
+    if (!in.empty() && !(is_sum(t.op) && local(t.receive).shape.size() > 0)) {
+      const int from = add_parcel(t.receive, shape, int(in.size()));
+      append(t.unpack, copies(from, counting(0, int(in.size())), t.output, in));
     }
-    if (t.op == Collective::reduce || t.op == Collective::allreduce ||
-        t.op == Collective::reduce_scatter) {  // addends are folded into one
-      t.receive_size = *std::ranges::max_element(t.receive_counts);
+  }
+
+  static void append(std::vector<Copy>& to, const std::vector<Copy>& more) {
+    to.insert(to.end(), more.begin(), more.end());
+  }
+
+  int add_local(const Shape& shape) {
+    const int index = int(program_.locals.size());
+    program_.locals.push_back({shape, {}, 0});
+    homes_.push_back({index, 0});
+    return index;
+  }
+
+  // At the end of what message buffer `message` holds so far.
+  int add_parcel(int message, Shape shape, int channels) {
+    shape.channels = channels;
+    const int index = add_local(shape);
+    const std::size_t at = local(message).shape.size();
+    homes_.back() = {message, at};
+    program_.locals[std::size_t(message)].shape = {1, 1, int(at + shape.size())};
+    return index;
+  }
+
+  // --- output in pieces --------------------------------------------------------------------------
+
+  int storage(int buffer) const { return plan_.buffers[std::size_t(buffer)].storage; }
+
+  // Steps, and the pipeline's caller, that read what is stored where `buffer` is.
+  int readers(int buffer) const {
+    const auto same = [&](int b) { return storage(b) == storage(buffer); };
+    int count = same(plan_.output) ? 1 : 0;
+    for (const Step& step : plan_.steps) {
+      if (const auto* c = std::get_if<Compute>(&step)) {
+        count += int(std::ranges::count_if(c->inputs, same));
+      } else {
+        count += same(std::get<Exchange>(step).input) ? 1 : 0;
+      }
     }
+    return count;
+  }
+
+  // Lets kernels write straight to where the Transfer right after them would copy their output, as
+  // long as that takes no more memory: what the Transfer gives is needed a step earlier.
+  void write_in_pieces(int narrowest) {
+    for (std::size_t s = 0; s + 1 < program_.actions.size(); ++s) {
+      if (may_write_in_pieces(s, narrowest)) {
+        Program copying = program_;
+        write_in_pieces(std::get<Task>(program_.actions[s]),
+                        std::get<Transfer>(program_.actions[s + 1]));
+        place();
+        if (program_.arena_size > copying.arena_size) {
+          program_ = std::move(copying);
+        }
+      }
+    }
+  }
+
+  bool may_write_in_pieces(std::size_t step, int narrowest) {
+    const auto* task = std::get_if<Task>(&program_.actions[step]);
+    auto* next = std::get_if<Transfer>(&program_.actions[step + 1]);
+    if (task == nullptr || next == nullptr) {
+      return false;
+    }
+    const bool can = std::holds_alternative<Conv>(task->spec.layer) ||
+                     std::holds_alternative<Dense>(task->spec.layer);
+    const int output = task->outputs[0].local;
+    if (!can || storage(output) != storage(next->input) || readers(output) != 1) {
+      return false;
+    }
+    std::ranges::sort(next->pack, {}, [](const Copy& c) { return c.from.channels.begin; });
+    return are_pieces(next->pack, task->spec.output.channels, narrowest);
+  }
+
+  void write_in_pieces(Task& task, Transfer& next) {
+    const int output = storage(task.outputs[0].local);
+    task.outputs.clear();
+    for (const Copy& c : std::exchange(next.pack, {})) {
+      task.spec.pieces.push_back(c.from.channels);
+      task.outputs.push_back(c.to);
+    }
+    for (std::size_t b = 0; b < plan_.buffers.size(); ++b) {
+      if (storage(int(b)) == output) {
+        program_.locals[b].shape = {};
+      }
+    }
+  }
+
+  // Whether each of a kernel's output channels is copied once, in runs that are wide enough. A
+  // channel that several peers get, or none, still needs the copies.
+  static bool are_pieces(const std::vector<Copy>& sorted, int channels, int narrowest) {
+    int end = 0;
+    for (const Copy& c : sorted) {
+      if (c.from.channels.begin != end || c.from.channels.size() < std::min(narrowest, channels)) {
+        return false;
+      }
+      end = c.from.channels.end;
+    }
+    return !sorted.empty() && end == channels;
   }
 
   // --- memory ----------------------------------------------------------------------------------
@@ -239,6 +357,7 @@ class Lowering {
   // Lays everything out in one arena so that what is never needed at the same time may share
   // memory: larger things first, each at the lowest place that is free throughout its life.
   void place() {
+    program_.arena_size = 0;
     std::vector<Block> blocks = lifetimes();
     std::ranges::stable_sort(blocks, std::ranges::greater{}, &Block::size);
     std::vector<Block> placed;
@@ -250,7 +369,8 @@ class Lowering {
           b);
     }
     for (std::size_t i = 0; i < program_.locals.size(); ++i) {
-      program_.locals[i].offset = program_.locals[std::size_t(plan_.buffers[i].storage)].offset;
+      const Home& home = homes_[i];
+      program_.locals[i].offset = program_.locals[std::size_t(home.storage)].offset + home.at;
     }
   }
 
@@ -274,43 +394,48 @@ class Lowering {
   static int end_of(int step) { return 2 * step + 1; }
 
   std::vector<Block> lifetimes() {
-    const int last = int(plan_.steps.size());
-    std::vector<Block> blocks;
-    std::vector<std::size_t> index(plan_.buffers.size());
-    for (std::size_t i = 0; i < plan_.buffers.size(); ++i) {
-      Local& l = program_.locals[i];
-      index[i] = blocks.size();
+    const int last = int(program_.actions.size());
+    std::vector<Block> blocks;  // by local
+    for (Local& l : program_.locals) {
+      l.offset = 0;
       const std::size_t size = with_border(l.shape, l.border).size();
       blocks.push_back({l.shape.size() == 0 ? 0 : round_up(size), end_of(last), -1, &l.offset});
     }
-    const auto touch = [&](int buffer, int begin, int end) {
-      Block& b = blocks[index[std::size_t(plan_.buffers[std::size_t(buffer)].storage)]];
+    const auto touch = [&](int local, int begin, int end) {
+      Block& b = blocks[std::size_t(homes_[std::size_t(local)].storage)];
       b.begin = std::min(b.begin, begin);
       b.end = std::max(b.end, end);
     };
     touch(plan_.input, begin_of(0), begin_of(0));
     touch(plan_.output, end_of(last), end_of(last));
     for (int s = 0; s < last; ++s) {
-      if (const auto* c = std::get_if<Compute>(&plan_.steps[std::size_t(s)])) {
-        std::ranges::for_each(c->inputs, [&](int b) { touch(b, begin_of(s), end_of(s)); });
-        touch(c->output, begin_of(s), end_of(s));
+      if (const auto* task = std::get_if<Task>(&program_.actions[std::size_t(s)])) {
+        const auto touch_all_along = [&](int local) { touch(local, begin_of(s), end_of(s)); };
+        std::ranges::for_each(task->inputs, touch_all_along);
+        std::ranges::for_each(task->outputs, touch_all_along, &Part::local);
       } else {
-        auto& t = std::get<Transfer>(program_.actions[std::size_t(s)]);
+        const auto& t = std::get<Transfer>(program_.actions[std::size_t(s)]);
         const bool to_itself = t.send_counts[std::size_t(program_.rank)] > 0;
         touch(t.input, begin_of(s), begin_of(s));
+        touch(t.send, begin_of(s), to_itself ? end_of(s) : begin_of(s));
+        touch(t.receive, end_of(s), end_of(s));
         touch(t.output, begin_of(s), end_of(s));
-        blocks.push_back({round_up(t.send_size), begin_of(s), to_itself ? end_of(s) : begin_of(s),
-                          &t.send_offset});
-        blocks.push_back({round_up(t.receive_size), end_of(s), end_of(s), &t.receive_offset});
       }
     }
     std::erase_if(blocks, [](const Block& b) { return b.size == 0 || b.end < b.begin; });
     return blocks;
   }
 
+  // The local in whose memory another one lies, and where.
+  struct Home {
+    int storage;
+    std::size_t at;
+  };
+
   const Model& model_;
   const Plan& plan_;
   Program program_;
+  std::vector<Home> homes_;  // by local
 };
 
 // --- weights -------------------------------------------------------------------------------------
@@ -403,8 +528,8 @@ std::vector<float> slice_dense(const Blob& weight, int in_channels, const Channe
 
 }  // namespace
 
-Program make_program(const Model& model, const Plan& plan, int rank) {
-  return Lowering(model, plan, rank).take();
+Program make_program(const Model& model, const Plan& plan, int rank, int narrowest_piece) {
+  return Lowering(model, plan, rank, narrowest_piece).take();
 }
 
 std::uint64_t hash_of_tasks(const Program& program) {

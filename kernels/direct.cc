@@ -73,8 +73,7 @@ class DirectConv {
   std::size_t place(const KernelSpec&);  // the panels' weights and bias; floats of all weights
   std::size_t bias_size() const;
   void pack(const KernelSpec&, const Weights&);
-  void run_strip(const Job&, const Panel&, Range rows) const;
-  int panel_passes(const Job&, const Panel&) const;
+  void run_strip(const Job&, const Panel&, int number, Range strips) const;
   std::size_t panel_floats(const Panel& p, Segments s) const {
     return std::size_t(conv_.kernel.height) * std::size_t(s.columns) *
            segment_floats(p, context_.routines.lanes, s.length);
@@ -211,11 +210,9 @@ struct DirectConv::Job {
   }
 };
 
-int DirectConv::panel_passes(const Job& job, const Panel& panel) const {
-  return job.strips() * tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
-}
-
-void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const {
+// Strip number `number` of those that the thread takes the panel through.
+void DirectConv::run_strip(const Job& job, const Panel& panel, int number, Range strips) const {
+  const Range rows = job.strip(number);
   const View<const float>& x = job.input;
   const Segments segment = segments(panel, x.shape().channels);
   const int top = rows.begin * conv_.stride.height - conv_.pads.top;
@@ -252,7 +249,8 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const
       job.row_of(out, rows.begin) + panel.outputs.begin - pieces_[std::size_t(panel.piece)].begin;
   strip.output_step = std::ptrdiff_t(out.pixel_stride());
   strip.output_row_step = std::ptrdiff_t(out.row_stride());
-  const int passes = panel_passes(job, panel);
+  const int tiles = tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
+  const int passes = strips.size() * tiles;
   strip.upcoming_floats = std::ptrdiff_t(panel_floats(panel, segment));
   // Behind the last panel lie the weights of the next layer. A single pass over a large panel
   // fetches from itself: the next panel would push it out of the cache.
@@ -260,8 +258,7 @@ void DirectConv::run_strip(const Job& job, const Panel& panel, Range rows) const
       passes == 1 ? std::min(strip.upcoming_floats, kFetchedAhead) : strip.upcoming_floats;
   strip.upcoming = passes <= kMostPasses ? weights_.data() + panel.weights + ahead : nullptr;
   strip.passes = passes;
-  strip.pass = rows.begin / job.rows_per_strip *
-               tiles_of(context_.routines, panel, job.pixels * job.rows_per_strip);
+  strip.pass = (number - strips.begin) * tiles;
   strip.rows = rows.size();
   strip.pixels = rows.end == job.rows ? job.last_pixels : job.pixels;
   strip.vectors = panel.vectors;
@@ -276,20 +273,31 @@ void DirectConv::operator()(Inputs inputs, Outputs outputs) const {
   const Panel& widest = panels_.front();
   const Job job(conv_, context_.routines.tile_pixels[widest.paired][widest.vectors], inputs,
                 outputs);
-  // A task is a group of panels times a group of strips.
   const int panels = int(panels_.size()), strips = job.strips();
-  const int panel_groups = weights_.size() <= kCachedWeights ? 1 : panels;
   const std::size_t work = weights_.size() * outputs[0].shape().pixels();
-  const int wanted = shares(context_, strips * panel_groups, work);
+  if (weights_.size() <= kCachedWeights) {
+    const int groups = shares(context_, strips, work);
+    context_.pool.parallel_for(groups, [&](int task) {
+      const Range mine = share(strips, task, groups);
+      for (int s = mine.begin; s < mine.end; ++s) {
+        for (const Panel& panel : panels_) {
+          run_strip(job, panel, s, mine);
+        }
+      }
+    });
+    return;
+  }
+  // A task is some panels that follow each other, for their weights are fetched ahead, times some
+  // strips.
+  const int wanted = shares(context_, strips * panels, work);
+  const int panel_groups = std::min(panels, wanted);
   const int strip_groups = std::min(strips, (wanted + panel_groups - 1) / panel_groups);
   context_.pool.parallel_for(panel_groups * strip_groups, [&](int task) {
-    const int first = panel_groups == 1 ? 0 : task / strip_groups;
-    const int last = panel_groups == 1 ? panels : first + 1;
-    const int group = task % strip_groups;
-    const int end = int(std::int64_t(strips) * (group + 1) / strip_groups);
-    for (int s = int(std::int64_t(strips) * group / strip_groups); s < end; ++s) {
-      for (int p = first; p < last; ++p) {
-        run_strip(job, panels_[std::size_t(p)], job.strip(s));
+    const Range mine = share(panels, task / strip_groups, panel_groups);
+    const Range rows = share(strips, task % strip_groups, strip_groups);
+    for (int p = mine.begin; p < mine.end; ++p) {
+      for (int s = rows.begin; s < rows.end; ++s) {
+        run_strip(job, panels_[std::size_t(p)], s, rows);
       }
     }
   });

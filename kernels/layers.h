@@ -57,13 +57,18 @@ inline constexpr std::size_t kSmallestShare = 16384;
 // a slower one takes fewer.
 int shares(const Context&, int rows, std::size_t work);
 
+// Share number i of `parts` of `count` things.
+inline Range share(int count, int i, int parts) {
+  return {int(std::int64_t(count) * i / parts), int(std::int64_t(count) * (i + 1) / parts)};
+}
+
 // f(y) for each row of a value, in parallel. `work` is what all rows together cost.
 template <class F>
 void for_rows(const Context& context, int rows, std::size_t work, const F& f) {
   const int parts = shares(context, rows, work);
   context.pool.parallel_for(parts, [&](int i) {
-    const int end = int(std::int64_t(rows) * (i + 1) / parts);
-    for (int y = int(std::int64_t(rows) * i / parts); y < end; ++y) {
+    const Range mine = share(rows, i, parts);
+    for (int y = mine.begin; y < mine.end; ++y) {
       f(y);
     }
   });

@@ -23,7 +23,8 @@ double row_cost(const Routines& r, int pixels, int rows, int vectors, bool paire
   const double weights = vectors + (paired ? 0.5 : 0);
   const double inputs = p * ((vectors > 0 ? 1 : 0) + (paired ? 0.5 : 0));
   const double arithmetic = p * weights / 2, loads = (inputs + weights) / 2, latency = 4;
-  return tiles * (std::max({arithmetic, loads, latency}) + loads / 4 + weights * 0.3) / together;
+  return tiles * (std::max({arithmetic, loads, latency}) + loads / 2 + weights * 0.02 * r.lanes) /
+         together;
 }
 
 std::vector<int> widths(int whole, int width) {

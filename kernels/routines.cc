@@ -24,12 +24,12 @@ constexpr int kTilePixels[2][5] = {{0, 8, 8, 6, 5}, {}};
 #endif
 constexpr int kMostPixels = 14, kMostRows = 2;
 
-using TileFunction = void (*)(const ConvStrip&, int number, int row, int column);
+using TileFunction = void (*)(const ConvStrip&, int number, int row, int column, int tiles);
 
 template <int Rows, int Columns, int Vectors, bool Paired>
 constexpr TileFunction tile_or_null() {
   if constexpr (Rows * Columns <= kTilePixels[Paired][Vectors]) {
-    return conv_tile<Rows, Columns, Vectors, Paired>;
+    return conv_tiles<Rows, Columns, Vectors, Paired>;
   } else {
     return nullptr;
   }
@@ -140,12 +140,14 @@ void conv_strip(const ConvStrip& strip) {
   for (int y = 0, number = 0; y < strip.rows;) {
     const int rows = strip.pixels <= most / 2 && y + 1 < strip.rows ? 2 : 1;
     const TilesByColumns& tiles = kTiles[rows - 1][strip.paired][strip.vectors];
+    // Of equal width, as near as possible: some are one pixel wider than the others.
     const int count = (strip.pixels * rows + most - 1) / most;
-    for (int i = 0, begin = 0; i < count; ++i) {  // of equal size, as near as possible
-      const int end = begin + (strip.pixels - begin) / (count - i);
-      tiles.columns[end - begin](strip, number++, y, begin);
-      begin = end;
+    const int width = strip.pixels / count, wider = strip.pixels % count;
+    if (wider > 0) {
+      tiles.columns[width + 1](strip, number, y, 0, wider);
     }
+    tiles.columns[width](strip, number + wider, y, wider * (width + 1), count - wider);
+    number += count;
     y += rows;
   }
   for (int y = 0; y < strip.rows && !strip.plain; ++y) {
@@ -216,14 +218,109 @@ void depthwise_pixels(const DepthwiseRow& row, int first_pixel) {
   }
 }
 
-void depthwise_row(const DepthwiseRow& row) {
-  constexpr int kPixels = 4;
-  int p = 0;
-  for (; p + kPixels <= row.pixels; p += kPixels) {
-    depthwise_pixels<kPixels>(row, p);
+// Three columns of a kernel that move on by `Stride`: neighbouring outputs share inputs, so each is
+// loaded once for all outputs of a group that it is part of.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kDepthwisePixels = 7;
+#else
+constexpr int kDepthwisePixels = 4;
+#endif
+
+template <int Pixels, int Rows, int Stride>
+SBCNN_INLINE void depthwise_group(const DepthwiseRow& row, int first_pixel, int c) {
+  Packet w[Rows][3];
+  SBCNN_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    SBCNN_UNROLL
+    for (int tap = 0; tap < 3; ++tap) {
+      w[r][tap] = load(row.weights + (3 * r + tap) * row.weight_step + c);
+    }
   }
-  for (; p < row.pixels; ++p) {
-    depthwise_pixels<1>(row, p);
+  const Packet bias = load(row.bias + c);
+  Packet sum[Pixels];
+  SBCNN_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    sum[p] = bias;
+    __builtin_prefetch(row.output + (first_pixel + p) * row.output_step + c, 1);
+  }
+  SBCNN_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    const float* x = row.input + first_pixel * row.input_step + r * row.kernel_row_step + c;
+    SBCNN_UNROLL
+    for (int i = 0; i < (Pixels - 1) * Stride + 3; ++i) {
+      const Packet value = load(x + i * row.kernel_column_step);
+      SBCNN_UNROLL
+      for (int tap = 0; tap < 3; ++tap) {
+        if (i >= tap && (i - tap) % Stride == 0 && (i - tap) / Stride < Pixels) {
+          Packet& s = sum[(i - tap) / Stride];
+          s = multiply_add(w[r][tap], value, s);
+        }
+      }
+    }
+  }
+  const bool clamps = row.function.kind == Function::clamp;
+  const Packet lower = broadcast(clamps ? row.function.alpha : -__builtin_inff());
+  const Packet upper = broadcast(clamps ? row.function.beta : __builtin_inff());
+  SBCNN_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    Packet y = sum[p];
+    if (row.residual != nullptr) {
+      y = add(y, load(row.residual + (first_pixel + p) * row.residual_step + c));
+    }
+    store(row.output + (first_pixel + p) * row.output_step + c, min(max(y, lower), upper));
+  }
+}
+
+template <int Pixels, int Rows, int Stride>
+void depthwise_group(const DepthwiseRow& row, int first_pixel) {
+  for (int channel = 0; channel < row.channels; channel += kLanes) {
+    const int c = channel + kLanes <= row.channels ? channel : row.channels - kLanes;
+    depthwise_group<Pixels, Rows, Stride>(row, first_pixel, c);
+  }
+}
+
+template <int Rows, int Stride>
+void depthwise_columns(const DepthwiseRow& row) {
+  int p = 0;
+  for (; p + kDepthwisePixels <= row.pixels; p += kDepthwisePixels) {
+    depthwise_group<kDepthwisePixels, Rows, Stride>(row, p);
+  }
+  for (; p + 2 <= row.pixels; p += 2) {
+    depthwise_group<2, Rows, Stride>(row, p);
+  }
+  if (p < row.pixels) {
+    depthwise_group<1, Rows, Stride>(row, p);
+  }
+}
+
+// The columns kernel that fits the row, or null.
+void (*depthwise_columns_for(const DepthwiseRow& row))(const DepthwiseRow&) {
+  const bool fits = row.kernel_columns == 3 && row.channels >= kLanes;
+  for (int stride = 1; fits && stride <= 2; ++stride) {
+    if (row.input_step == stride * row.kernel_column_step) {
+      switch (row.kernel_rows) {
+        case 2:
+          return stride == 1 ? depthwise_columns<2, 1> : depthwise_columns<2, 2>;
+        case 3:
+          return stride == 1 ? depthwise_columns<3, 1> : depthwise_columns<3, 2>;
+      }
+    }
+  }
+  return nullptr;
+}
+
+void depthwise_row(const DepthwiseRow& row) {
+  if (const auto columns = depthwise_columns_for(row)) {
+    columns(row);
+  } else {
+    constexpr int kPixels = 4;
+    int p = 0;
+    for (; p + kPixels <= row.pixels; p += kPixels) {
+      depthwise_pixels<kPixels>(row, p);
+    }
+    for (; p < row.pixels; ++p) {
+      depthwise_pixels<1>(row, p);
+    }
   }
   apply_to_pixels(row.function, row.output, row.output_step, row.pixels, row.channels);
 }

@@ -41,11 +41,13 @@ struct Upcoming {
   const float* next;
   int lines_per_step;
 
-  SBCNN_INLINE Upcoming(const ConvStrip& strip, int tile, int floats_per_step) {
-    const int pass = strip.pass + tile;
-    next = strip.upcoming + strip.upcoming_floats * pass / strip.passes;
-    const int lines = (floats_per_step + kFloatsPerLine - 1) / kFloatsPerLine;
-    lines_per_step = strip.upcoming == nullptr ? 0 : (lines + strip.passes - 1) / strip.passes;
+  SBCNN_INLINE Upcoming(const ConvStrip& strip, int tile, int floats_per_step)
+      : next(strip.upcoming), lines_per_step(0) {
+    if (next != nullptr) {
+      next += strip.upcoming_floats * (strip.pass + tile) / strip.passes;
+      const int lines = (floats_per_step + kFloatsPerLine - 1) / kFloatsPerLine;
+      lines_per_step = (lines + strip.passes - 1) / strip.passes;
+    }
   }
   SBCNN_INLINE void fetch() {
     for (int i = 0; i < lines_per_step; ++i, next += kFloatsPerLine) {
@@ -273,32 +275,34 @@ SBCNN_INLINE void prefetch_output(const ConvStrip& strip, const float* output) {
   }
 }
 
-// Tile number `number` of the strip, whose first pixel is (`row`, `column`).
+// `tiles` tiles side by side, of which the first is number `number` of the strip and begins at
+// pixel
+// (`row`, `column`). Where there are few taps, calls would cost as much as they do.
 template <int Rows, int Columns, int Vectors, bool Paired>
-void conv_tile(const ConvStrip& strip, int number, int row, int column) {
+void conv_tiles(const ConvStrip& strip, int number, int row, int column, int tiles) {
   using ThisTile = Tile<Rows, Columns, Vectors, Paired>;
-  float* output = strip.output + row * strip.output_row_step + column * strip.output_step;
-  prefetch_output<Rows, Columns, ThisTile::kSums>(strip, output);
-  ThisTile tile;
-  tile.begin(strip.bias);
-  Upcoming upcoming(strip, number, ThisTile::kFloatsPerStep);
-  const float* weights = strip.weights;
-  const float* input = strip.input + row * strip.input_row_step + column * strip.input_step;
-  for (int i = 0; i < strip.segment_rows; ++i, input += strip.segment_row_step) {
-    const float* segment = input;
-    for (int j = 0; j < strip.segment_columns; ++j, segment += strip.segment_column_step) {
-      weights = tile.accumulate({segment, strip.input_step, strip.input_row_step},
-                                strip.segment_length, weights, upcoming);
+  for (const int end = number + tiles; number < end; ++number, column += Columns) {
+    float* output = strip.output + row * strip.output_row_step + column * strip.output_step;
+    prefetch_output<Rows, Columns, ThisTile::kSums>(strip, output);
+    ThisTile tile;
+    tile.begin(strip.bias);
+    Upcoming upcoming(strip, number, ThisTile::kFloatsPerStep);
+    const float* weights = strip.weights;
+    const float* input = strip.input + row * strip.input_row_step + column * strip.input_step;
+    for (int i = 0; i < strip.segment_rows; ++i, input += strip.segment_row_step) {
+      const float* segment = input;
+      for (int j = 0; j < strip.segment_columns; ++j, segment += strip.segment_column_step) {
+        weights = tile.accumulate({segment, strip.input_step, strip.input_row_step},
+                                  strip.segment_length, weights, upcoming);
+      }
     }
-  }
-  const float* residual =
-      strip.residual == nullptr
-          ? nullptr
-          : strip.residual + row * strip.residual_row_step + column * strip.residual_step;
-  if (strip.plain) {
-    tile.template finish<true>(strip, nullptr, output);
-  } else {
-    tile.template finish<false>(strip, residual, output);
+    if (strip.plain) {
+      tile.template finish<true>(strip, nullptr, output);
+    } else {
+      const std::ptrdiff_t at = row * strip.residual_row_step + column * strip.residual_step;
+      tile.template finish<false>(strip, strip.residual == nullptr ? nullptr : strip.residual + at,
+                                  output);
+    }
   }
 }
 

@@ -91,6 +91,9 @@ class WinogradConv {
     return context_.scratch.data() + thread_floats() * std::size_t(thread);
   }
 
+  float* products(int thread) const { return transformed(thread) + inputs_floats_; }
+
+  void run_together(Inputs, Outputs, const Part&, Chunk) const;
   void transform(const View<const float>& x, const Part&, Chunk, float* to) const;
   void multiply(Inputs, Outputs, const Panel&, Chunk, const float* from, float* products) const;
 
@@ -124,7 +127,10 @@ WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
       std::size_t(frequencies()) * channels * std::size_t(spec.blocks.front().outputs.size());
   const int fit = int(chunk_floats(weights) / (std::size_t(frequencies()) * channels));
   const int most = std::clamp(fit / kFewestTiles * kFewestTiles, kFewestTiles, kMostTiles);
-  const int chunks = std::max((tiles + most - 1) / most, std::min(threads(), tiles / kFewestTiles));
+  int chunks = (tiles + most - 1) / most;
+  if (chunks >= 2 * threads()) {
+    chunks = (chunks + threads() - 1) / threads() * threads();  // as many for each thread
+  }
   chunk_tiles_ = (tiles + chunks - 1) / chunks;
 
   std::size_t widest = 0;
@@ -251,13 +257,38 @@ void WinogradConv::multiply(Inputs inputs, Outputs outputs, const Panel& panel, 
   (outputs_ == 2 ? context_.routines.winograd2_output : context_.routines.winograd4_output)(a);
 }
 
+// All threads share a chunk: they split its tiles to transform it, then its panels, and the tiles
+// of each panel where there are few panels.
+void WinogradConv::run_together(Inputs inputs, Outputs outputs, const Part& part,
+                                Chunk chunk) const {
+  const int wanted = 4 * threads(), panels = int(part.panels.size());
+  const auto tiles_of_share = [&](int i, int parts) {
+    const Range mine = share(chunk.tiles, i, parts);
+    return Chunk{chunk.first_tile + mine.begin, mine.size()};
+  };
+  const auto place_of = [&](const Chunk& some) {
+    return transformed(0) + std::ptrdiff_t(some.first_tile - chunk.first_tile) * part.inputs.size();
+  };
+  const int parts = std::min(chunk.tiles, wanted);
+  context_.pool.parallel_for(parts, [&](int i) {
+    const Chunk mine = tiles_of_share(i, parts);
+    transform(inputs[0], part, mine, place_of(mine));
+  });
+  const int per_panel =
+      std::clamp((wanted + panels - 1) / panels, 1, std::max(1, chunk.tiles / (kFewestTiles / 2)));
+  context_.pool.parallel_for(panels * per_panel, [&](int task, int thread) {
+    const Chunk mine = tiles_of_share(task % per_panel, per_panel);
+    multiply(inputs, outputs, part.panels[std::size_t(task / per_panel)], mine, place_of(mine),
+             products(thread));
+  });
+}
+
 void WinogradConv::operator()(Inputs inputs, Outputs outputs) const {
   const int tiles = tile_rows_ * tile_columns_;
   const int chunks = (tiles + chunk_tiles_ - 1) / chunk_tiles_;
   const auto chunk_at = [&](int i) {
     return Chunk{i * chunk_tiles_, std::min(chunk_tiles_, tiles - i * chunk_tiles_)};
   };
-  const auto products = [&](int thread) { return transformed(thread) + inputs_floats_; };
   for (const Part& part : parts_) {
     if (chunks >= 2 * threads() || threads() == 1) {  // each thread takes chunks of its own
       context_.pool.parallel_for(chunks, [&](int i, int thread) {
@@ -268,18 +299,8 @@ void WinogradConv::operator()(Inputs inputs, Outputs outputs) const {
       });
       continue;
     }
-    for (int i = 0; i < chunks; ++i) {  // all threads share a chunk and split its panels
-      const Chunk chunk = chunk_at(i);
-      const int shares = std::min(chunk.tiles, 2 * threads());
-      context_.pool.parallel_for(shares, [&](int share) {
-        const int begin = chunk.tiles * share / shares, end = chunk.tiles * (share + 1) / shares;
-        transform(inputs[0], part, {chunk.first_tile + begin, end - begin},
-                  transformed(0) + std::ptrdiff_t(begin) * part.inputs.size());
-      });
-      context_.pool.parallel_for(int(part.panels.size()), [&](int p, int thread) {
-        multiply(inputs, outputs, part.panels[std::size_t(p)], chunk, transformed(0),
-                 products(thread));
-      });
+    for (int i = 0; i < chunks; ++i) {
+      run_together(inputs, outputs, part, chunk_at(i));
     }
   }
   if (function_.kind != Function::clamp) {

@@ -100,6 +100,22 @@ TEST_CASE("the number of frames in flight does not change a bit") {
   }
 }
 
+TEST_CASE("outputs written straight into messages, pieces of any width, are one rank's answer") {
+  for (const Network& n : networks()) {
+    CAPTURE(n.name);
+    const auto inputs = frames(n.model, 4);
+    const auto one = run_world(n.model, Cluster::equal(1), inputs);
+    for (const int size : {1, 2, 3, 4, 5, 7}) {
+      CAPTURE(size);
+      for (const int in_flight : {1, 2, 3}) {
+        const WorldOptions options{.in_flight = in_flight, .narrowest_piece = 1};
+        check_same(one, run_world(n.model, Cluster::equal(size), inputs, options));
+      }
+      check_same(one, run_world(n.model, weighted(size), inputs, {.narrowest_piece = 1}));
+    }
+  }
+}
+
 TEST_CASE("what a rank sends to a peer is what the peer expects") {
   for (const Network& n : networks()) {
     for (int size = 1; size <= 9; ++size) {

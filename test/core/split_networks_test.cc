@@ -77,13 +77,26 @@ TEST_CASE("PyTorch's networks over 1 to 8 ranks give PyTorch's outputs") {
 }
 
 TEST_CASE("the fast kernels of split networks give PyTorch's outputs") {
-  const WorldOptions fast{3, [] { return kernels::make_kernels({}); }};
+  const WorldOptions fast{.in_flight = 3, .kernels = [] { return kernels::make_kernels({}); }};
   for (const fs::path& stem : networks()) {
     for (const std::vector<int>& weights :
          {std::vector<int>{1}, {1, 1}, {3, 1, 2}, {0, 1, 1, 1}, {1, 1, 1, 1, 1}}) {
       CAPTURE(stem.filename().string());
       CAPTURE(weights.size());
       CHECK(error(stem, {weights}, fast) < 1e-4f);
+    }
+  }
+}
+
+TEST_CASE("split networks that write every piece straight into messages give PyTorch's outputs") {
+  for (const fs::path& stem : networks()) {
+    for (const int size : {1, 2, 3, 4, 5, 7}) {
+      CAPTURE(stem.filename().string());
+      CAPTURE(size);
+      WorldOptions options{.in_flight = 1 + size % 3, .narrowest_piece = 1};
+      CHECK(error(stem, Cluster::equal(size), options) < 1e-4f);
+      options.kernels = [] { return kernels::make_kernels({}); };
+      CHECK(error(stem, Cluster::equal(size), options) < 1e-4f);
     }
   }
 }

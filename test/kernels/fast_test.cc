@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <sstream>
@@ -364,6 +365,186 @@ TEST_CASE("fast Dense") {
       compare(spec, {numbers.many(weights), {}}, 0, numbers);
       compare(spec, {numbers.many(weights), numbers.many(std::size_t(outputs))}, 3, numbers);
     }
+  }
+}
+
+// Dense floats amid others that nobody may write to: a message for one peer.
+class Message {
+ public:
+  explicit Message(Shape shape)
+      : shape_(shape),
+        memory_(shape.size() + 2 * kGuard, std::numeric_limits<float>::quiet_NaN()) {}
+  View<float> view() { return {memory_.data() + kGuard, shape_}; }
+  bool surroundings_untouched() const {
+    const auto untouched = [](float x) { return std::isnan(x); };
+    const auto begin = memory_.begin();
+    return std::all_of(begin, begin + kGuard, untouched) &&
+           std::all_of(memory_.end() - kGuard, memory_.end(), untouched);
+  }
+
+ private:
+  static constexpr int kGuard = 64;
+  Shape shape_;
+  std::vector<float> memory_;
+};
+
+// One output per piece: dense all of them, or each with gaps of another kind.
+class Pieces {
+ public:
+  Pieces(const KernelSpec& spec, bool dense) : spec_(spec) {
+    messages_.reserve(spec.pieces.size());
+    canvases_.reserve(spec.pieces.size());
+    for (const Range& piece : spec.pieces) {
+      const Shape shape{spec.output.height, spec.output.width, piece.size()};
+      const int turn = int(views_.size()) % 3;
+      if (dense || turn == 0) {
+        views_.push_back(messages_.emplace_back(shape).view());
+      } else {
+        views_.push_back(canvases_.emplace_back(shape, Border{}, turn == 1 ? 0 : 3).view());
+      }
+    }
+  }
+  std::span<const View<float>> views() const { return views_; }
+  std::vector<float> values() const {
+    Tensor whole(spec_.output);
+    for (std::size_t i = 0; i < views_.size(); ++i) {
+      copy(views_[i], whole.view().channels(spec_.pieces[i]));
+    }
+    const auto flat = whole.view().flat();
+    return {flat.begin(), flat.end()};
+  }
+  bool surroundings_untouched() {
+    return std::ranges::all_of(messages_, &Message::surroundings_untouched) &&
+           std::ranges::all_of(canvases_, &Canvas::surroundings_untouched);
+  }
+
+ private:
+  KernelSpec spec_;
+  std::vector<Message> messages_;
+  std::vector<Canvas> canvases_;
+  std::vector<View<float>> views_;
+};
+
+// Widths of `sizes` in turn, until all channels are covered.
+std::vector<Range> cut_into_pieces(int channels, const std::vector<int>& sizes) {
+  std::vector<Range> pieces;
+  for (int begin = 0; begin < channels;) {
+    const int end = std::min(channels, begin + sizes[pieces.size() % sizes.size()]);
+    pieces.push_back({begin, end});
+    begin = end;
+  }
+  return pieces;
+}
+
+// The output in pieces, by all kernels, against the reference's whole one.
+void compare_in_pieces(KernelSpec spec, const Weights& weights, const std::vector<int>& sizes,
+                       Numbers& numbers) {
+  std::vector<Canvas> canvases;
+  std::vector<Tensor> inputs;
+  std::vector<View<const float>> views;
+  inputs.reserve(spec.inputs.size());
+  for (std::size_t i = 0; i < spec.inputs.size(); ++i) {
+    const Border border = i == 0 ? required_border(spec.layer, spec.inputs[0]) : Border{};
+    canvases.emplace_back(spec.inputs[i], Border{}, 0);
+    fill(canvases.back().view(), numbers);
+    copy(canvases.back().view(), inputs.emplace_back(spec.inputs[i], border).view());
+    views.push_back(std::as_const(inputs.back()).view());
+  }
+  Tensor whole(spec.output);
+  kernels::make_reference_kernels()->make(spec, weights)->run(views, whole.view());
+  const auto want = whole.view().flat();
+  const std::vector<float> magnitude = magnitudes(spec, weights, canvases);
+  spec.pieces = cut_into_pieces(spec.output.channels, sizes);
+
+  const auto check = [&](const Kernel& kernel, bool dense, const std::string& name) {
+    Pieces output(spec, dense);
+    kernel.run(views, output.views());
+    const std::vector<float> got = output.values();
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      const bool near = std::abs(got[i] - want[i]) <= 1e-5f * std::abs(magnitude[i]) + 1e-6f;
+      wrong += near ? 0 : 1;
+    }
+    INFO(describe(spec), ", ", name, ", pieces ", spec.pieces.size(), ", dense ", dense);
+    CHECK(wrong == 0);
+    CHECK(output.surroundings_untouched());
+  };
+  const bool conv = std::holds_alternative<Conv>(spec.layer);
+  for (const bool dense : {true, false}) {
+    check(*kernels::make_reference_kernels()->make(spec, weights), dense, "reference");
+    for (Variant& variant : variants()) {
+      if (conv ? applies(variant.algorithm, spec) : variant.algorithm == ConvAlgorithm::direct) {
+        check(*variant.factory->make(spec, weights), dense, variant.name());
+      }
+    }
+  }
+}
+
+const std::vector<int> kPieces[] = {{1, 7, 8}, {16, 3, 24}, {33}};
+
+TEST_CASE("fast Conv: outputs in pieces, with every activation and a residual") {
+  Numbers numbers(30);
+  struct Case {
+    Extent kernel;
+    int inputs, outputs, groups;
+  };
+  for (const Case& c : {Case{{3, 3}, 5, 45, 1}, Case{{3, 3}, 8, 44, 4}, Case{{1, 1}, 12, 45, 1},
+                        Case{{1, 1}, 6, 66, 2}, Case{{3, 3}, 44, 44, 44}}) {
+    for (const Activation& activation : kActivations) {
+      for (const bool residual : {false, true}) {
+        const int pad = c.kernel.height / 2;
+        const Conv conv{c.outputs, c.kernel, {}, {}, {pad, pad, pad, pad}, c.groups, activation};
+        const Extent size = residual ? Extent{6, 7} : Extent{21, 19};  // for several threads
+        KernelSpec spec{
+            conv, {{size.height, size.width, c.inputs}}, {size.height, size.width, c.outputs}, {}};
+        if (residual) {
+          spec.inputs.push_back(spec.output);
+        }
+        const int read = c.inputs / c.groups, written = c.outputs / c.groups;
+        for (int g = 0; g < c.groups; ++g) {
+          spec.blocks.push_back({{g * read, (g + 1) * read}, {g * written, (g + 1) * written}});
+        }
+        const std::size_t taps = std::size_t(c.kernel.height * c.kernel.width);
+        const Weights weights{numbers.many(std::size_t(c.outputs) * std::size_t(read) * taps),
+                              numbers.many(std::size_t(c.outputs))};
+        for (const std::vector<int>& sizes : kPieces) {
+          compare_in_pieces(spec, weights, sizes, numbers);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("fast Dense: outputs in pieces") {
+  Numbers numbers(31);
+  for (const int outputs : {1, 10, 77}) {
+    const KernelSpec spec{Dense{outputs}, {{1, 1, 37}}, {1, 1, outputs}, {}};
+    const std::size_t n = std::size_t(outputs);
+    for (const std::vector<int>& sizes : kPieces) {
+      compare_in_pieces(spec, {numbers.many(37 * n), numbers.many(n)}, sizes, numbers);
+    }
+  }
+}
+
+TEST_CASE("pieces of other layers, or that do not cover the output in order, are refused") {
+  const auto refused = [](KernelSpec spec, const Weights& weights, std::vector<Range> pieces) {
+    spec.pieces = std::move(pieces);
+    CHECK_THROWS_AS(variants()[0].factory->make(spec, weights), ContractViolation);
+    CHECK_THROWS_AS(kernels::make_reference_kernels()->make(spec, weights), ContractViolation);
+  };
+  refused({MaxPool{}, {{4, 4, 8}}, {4, 4, 8}, {}}, {}, {{0, 8}});
+  refused({Add{}, {{4, 4, 8}, {4, 4, 8}}, {4, 4, 8}, {}}, {}, {{0, 3}, {3, 8}});
+  const KernelSpec dense{Dense{8}, {{1, 1, 2}}, {1, 1, 8}, {}};
+  const Weights weights{std::vector<float>(16), {}};
+  for (const std::vector<Range>& pieces :
+       std::vector<std::vector<Range>>{{{0, 3}},
+                                       {{3, 8}},
+                                       {{0, 3}, {4, 8}},
+                                       {{0, 5}, {4, 8}},
+                                       {{0, 9}},
+                                       {{4, 8}, {0, 4}},
+                                       {{0, 4}, {4, 4}, {4, 8}}}) {
+    refused(dense, weights, pieces);
   }
 }
 

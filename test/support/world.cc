@@ -49,8 +49,8 @@ std::vector<std::vector<float>> run_world(const Model& model, const Cluster& clu
       net::CommExchanger exchanger(comm);
       const auto factory = options.kernels ? options.kernels() : kernels::make_reference_kernels();
       const Plan plan = make_plan(model, cluster);
-      Pipeline pipeline(make_program(model, plan, rank), *factory, exchanger,
-                        [&](int step) { return slice_weights(model, plan, step, rank); },
+      Pipeline pipeline(make_program(model, plan, rank, options.narrowest_piece), *factory,
+                        exchanger, [&](int step) { return slice_weights(model, plan, step, rank); },
                         {options.in_flight, std::chrono::seconds(60)});
       pipeline.run(rank == 0 ? &feed : nullptr);
     } catch (...) {

@@ -12,6 +12,7 @@ namespace sbcnn::test {
 
 struct WorldOptions {
   int in_flight = 2;
+  int narrowest_piece = kNarrowestPiece;  // see make_program
   // Each rank's kernels; the reference's when empty.
   std::function<std::unique_ptr<KernelFactory>()> kernels = {};
   // How rank r joins; an in-process hub when empty.
