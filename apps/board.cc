@@ -13,6 +13,21 @@
 
 namespace sbcnn::apps {
 
+namespace {
+
+// Not getrusage: its figure survives exec, so that a worker would show its parent's peak.
+std::size_t status_bytes(const std::string& name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(name)) {
+      return std::strtoull(line.c_str() + name.size(), nullptr, 10) * 1024;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
 std::string version() {
   return SBCNN_VERSION;
 }
@@ -27,18 +42,19 @@ int default_threads(int slots) {
 }
 
 std::size_t peak_memory_of_self() {
-  // Not getrusage: its figure survives exec, so that a worker would show its parent's peak.
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) {
-      return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
-    }
-  }
-  return 0;
+  return status_bytes("VmHWM:");
+}
+
+std::size_t resident_memory_of_self() {
+  return status_bytes("VmRSS:");
 }
 
 void return_memory_early() {
-  mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
+  mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+}
+
+void give_memory_back() {
+  malloc_trim(0);
 }
 
 std::filesystem::path worker_binary(const std::filesystem::path& wanted) {

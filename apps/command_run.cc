@@ -12,7 +12,6 @@
 #include "apps/npy.h"
 #include "apps/report.h"
 #include "core/error.h"
-#include "core/model_file.h"
 
 namespace sbcnn::apps {
 namespace {
@@ -128,7 +127,7 @@ ReportOptions report_options(const RunArguments& a, const Model& model, std::siz
 int run(const RunArguments& a) {
   catch_signals();
   const SessionOptions options = a.cluster.options();
-  Model model = load_model(a.model);
+  Model model = load(a.model);
   Inputs inputs(a.inputs, model.shape(model.input()), a.preprocess.apply(model));
   if (inputs.has_images() && !model.preprocess && !a.preprocess.given()) {
     print_line("sbcnn: note: " + a.model +

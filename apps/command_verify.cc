@@ -12,7 +12,6 @@
 #include "apps/inputs.h"
 #include "apps/report.h"
 #include "core/error.h"
-#include "core/model_file.h"
 
 namespace sbcnn::apps {
 namespace {
@@ -176,7 +175,7 @@ int judge(const std::vector<Comparison>& all, double tolerance, bool guesses) {
 
 int verify(const VerifyArguments& a) {
   catch_signals();
-  const Model model = load_model(a.model);
+  const Model model = load(a.model);
   const std::vector<Case> cases = cases_of(a, model);
   SessionOptions split = a.cluster.options();
   if (split.ranks == 0 && split.hostfile.empty()) {

@@ -10,9 +10,11 @@
 #include <cstdio>
 #include <cstring>
 
+#include "apps/board.h"
 #include "apps/compute.h"
 #include "apps/console.h"
 #include "core/error.h"
+#include "core/model_file.h"
 
 namespace sbcnn::apps {
 namespace {
@@ -110,7 +112,7 @@ void KernelArguments::apply_to(SessionOptions& o) const {
   o.tune = !no_tune;
 }
 
-void ClusterArguments::add_to(CLI::App& command) {
+void ClusterArguments::add_plan_options_to(CLI::App& command) {
   command
       .add_option("-n,--ranks", session.ranks,
                   "ranks that compute; without a hostfile all run here")
@@ -121,8 +123,6 @@ void ClusterArguments::add_to(CLI::App& command) {
           "--hostfile", hostfile,
           "boards: one a line, 'host [slots=n] [port=p] [threads=t] [weight=w] [binary=path]'")
       ->type_name("FILE");
-  command.add_option("--rsh", session.rsh, "command that reaches other boards instead of ssh")
-      ->type_name("CMD");
   command
       .add_option(
           "--threads", session.threads,
@@ -134,6 +134,12 @@ void ClusterArguments::add_to(CLI::App& command) {
       ->capture_default_str()
       ->type_name("K");
   kernels.add_to(command);
+}
+
+void ClusterArguments::add_to(CLI::App& command) {
+  add_plan_options_to(command);
+  command.add_option("--rsh", session.rsh, "command that reaches other boards instead of ssh")
+      ->type_name("CMD");
   command.add_option("--connect-timeout", connect_timeout, "seconds for all boards to join")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str()
@@ -152,6 +158,12 @@ SessionOptions ClusterArguments::options() const {
   o.step_timeout = to_milliseconds(step_timeout);
   o.interrupted = [] { return caught_signal() != 0; };
   return o;
+}
+
+Model load(const std::string& path) {
+  Model model = load_model(path);
+  give_memory_back();
+  return model;
 }
 
 void catch_signals() {

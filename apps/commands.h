@@ -53,8 +53,12 @@ struct ClusterArguments {
   double connect_timeout = 10, step_timeout = 30;  // seconds
 
   void add_to(CLI::App& command);
+  void add_plan_options_to(CLI::App& command);  // those that a plan hangs on
   SessionOptions options() const;
 };
+
+// load_model, without what reading left behind in the allocator.
+Model load(const std::string& path);
 
 // After this SIGINT and SIGTERM no longer end the process but set `interrupted`; a second one
 // ends it at once.

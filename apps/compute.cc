@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "kernels/fast.h"
 #include "kernels/reference.h"
+#include "kernels/spec.h"
 
 namespace sbcnn::apps {
 namespace {
@@ -93,6 +94,23 @@ RankKernels::RankKernels(const ComputeSettings& settings, const Program& program
     options.tuning = &cache_->tuning();
   }
   factory_ = kernels::make_kernels(options);
+}
+
+void RankKernels::measure(const Program& program) {
+  if (!cache_ || cache_->tuning().size() != 0) {
+    return;
+  }
+  for (const Action& action : program.actions) {
+    const auto* task = std::get_if<Task>(&action);
+    if (task == nullptr || task->spec.output.size() == 0) {
+      continue;
+    }
+    const WeightShape shape = kernels::weights_of(task->spec);
+    if (std::holds_alternative<Conv>(task->spec.layer) ||
+        std::holds_alternative<Dense>(task->spec.layer)) {
+      factory_->make(task->spec, {std::vector<float>(shape.weight), {}});
+    }
+  }
 }
 
 std::string RankKernels::keep() {

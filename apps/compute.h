@@ -53,6 +53,10 @@ class RankKernels {
  public:
   RankKernels(const ComputeSettings&, const Program&);
   KernelFactory& factory() { return *factory_; }
+  // Makes kernels without weights and lets them go again, if nothing has been measured for these
+  // tasks yet: so choices are made before weights come, which then need not share memory with the
+  // alternatives.
+  void measure(const Program&);
   // After all kernels were made: keeps what was measured for the next run. "", or a line that
   // says why that failed, which harms nothing else.
   std::string keep();

@@ -21,13 +21,17 @@ void FrameQueue::rethrow() const {
 }
 
 Ticket FrameQueue::submit(View<const float> input) {
-  Waiting frame{Tensor(input.shape()), Clock::now()};
-  copy(input, frame.input.view());
+  const Clock::time_point now = Clock::now();
   std::unique_lock lock(mutex_);
   // One more than is in flight waits at the door, so that a slot never stands empty.
   changed_.wait(lock, [&] {
     return failure_ || closed_ || waiting_.size() + under_way_.size() <= in_flight_;
   });
+  rethrow_locked();
+  lock.unlock();  // nobody else submits meanwhile: the place stays free
+  Waiting frame{Tensor(input.shape()), now};
+  copy(input, frame.input.view());
+  lock.lock();
   rethrow_locked();
   require(!closed_, "Session::submit after close");
   waiting_.push_back(std::move(frame));

@@ -9,9 +9,10 @@
 namespace sbcnn::apps {
 namespace {
 
-constexpr std::size_t kPiece = std::size_t{1} << 16;  // floats in one message: 256 KiB
-constexpr std::uint32_t kWindow = 8;                  // pieces under way to one worker
-constexpr std::uint32_t kJob = 0, kReady = 1, kReport = 2, kPieces = 3, kAcknowledgements = 4;
+constexpr std::size_t kPiece = std::size_t{1} << 13;  // floats in one message: 32 KiB
+constexpr std::uint32_t kWindow = 4;                  // pieces under way to one worker
+constexpr std::uint32_t kJob = 0, kReady = 1, kReport = 2, kPieces = 3, kAcknowledgements = 4,
+                        kTuned = 5, kBegin = 6;
 
 net::Tag tag(std::uint32_t kind, std::uint32_t count = 0) {
   return {net::Context::user, kind, count, 0, 0};
@@ -58,6 +59,12 @@ net::Tag job_tag() {
 }
 net::Tag ready_tag() {
   return tag(kReady);
+}
+net::Tag tuned_tag() {
+  return tag(kTuned);
+}
+net::Tag begin_tag() {
+  return tag(kBegin);
 }
 net::Tag report_tag() {
   return tag(kReport);
@@ -110,6 +117,10 @@ Report decode_report(std::span<const std::byte> bytes) {
   std::string warning;
   unpack(bytes, "report", weights, peak, warning);
   return {std::size_t(weights), std::size_t(peak), std::move(warning)};
+}
+
+std::size_t weight_window_bytes() {
+  return kWindow * kPiece * sizeof(float);
 }
 
 WeightSender::WeightSender(net::Communicator& comm, int peer, std::chrono::milliseconds timeout)

@@ -1,7 +1,8 @@
 // What rank 0 and the workers tell each other around a stream of frames.
 //
 // In this order: rank 0 sends each worker its Job; the worker plans for itself and answers Ready
-// with the hash of its plan; rank 0 streams the slices of the weights, step by step in pieces,
+// with the hash of its plan, measures its kernels if need be, all boards at once, and says Tuned;
+// when all have, rank 0 says Begin and streams the slices of the weights, step by step in pieces,
 // and the worker acknowledges; frames flow; the worker sends its Report and leaves. All of it is
 // msgpack over Communicator's send and recv, decoded strictly: what does not fit is an
 // Error(protocol). A worker whose board cannot compute as wished says so in Ready, and waits to be
@@ -56,7 +57,15 @@ Report decode_report(std::span<const std::byte>);
 // acknowledgements count up.
 net::Tag job_tag();
 net::Tag ready_tag();
+net::Tag tuned_tag();  // no body
+net::Tag begin_tag();  // no body
 net::Tag report_tag();
+
+// How long boards may take to measure their kernels.
+inline constexpr std::chrono::minutes kTuningTimeout{10};
+
+// Most of the weights that are under way to one worker.
+std::size_t weight_window_bytes();
 
 // Sends one worker its weights, never more than a window ahead of what it acknowledged: no queue
 // holds the model.

@@ -52,14 +52,32 @@ std::string board_table(const std::vector<BoardInfo>& boards) {
   return text;
 }
 
+constexpr std::size_t kResultIndent = 4;
+
+// Every line indented; bytes that are no UTF-8 are replaced.
+std::string dump(const nlohmann::ordered_json& value, std::size_t indent) {
+  const std::string text = value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string margin(indent, ' ');
+  std::string indented = margin;
+  for (const char c : text) {
+    indented += c;
+    if (c == '\n') {
+      indented += margin;
+    }
+  }
+  return indented;
+}
+
 double share(std::size_t part, std::size_t whole) {
   return whole == 0 ? 0 : double(part) / double(whole);
 }
 
 }  // namespace
 
+// The elements of the list of results, as text: many small values that stay would keep the memory
+// of frames that go from being used again.
 struct RunReport::Results {
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  std::string list;
 };
 
 std::vector<Guess> top_k(std::span<const float> scores, int k, bool probabilities) {
@@ -155,7 +173,7 @@ std::string RunReport::add(const std::string& name, std::size_t index, const Sha
     if (judged) {
       result["expected"] = options_.expected[index];
     }
-    results_->list.push_back(std::move(result));
+    results_->list += (results_->list.empty() ? "\n" : ",\n") + dump(result, kResultIndent);
     return "";
   }
   if (options_.top == 0) {
@@ -228,8 +246,10 @@ std::string RunReport::json(const RunFacts& facts) const {
   }
   document["warnings"] = facts.warnings;
   document["failed"] = facts.failures;
-  document["results"] = results_->list;
-  return document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  std::string text = dump(document, 0);
+  text.resize(text.rfind("\n}"));
+  return text + ",\n  \"results\": [" + results_->list + (results_->list.empty() ? "" : "\n  ") +
+         "]\n}\n";
 }
 
 // --- progress --------------------------------------------------------------------------------

@@ -10,11 +10,10 @@
 #include <utility>
 
 #include "apps/board.h"
-#include "apps/compute.h"
 #include "apps/frame_queue.h"
-#include "apps/hostfile.h"
 #include "apps/job.h"
 #include "apps/launcher.h"
+#include "apps/ranks.h"
 #include "core/model_file.h"
 #include "core/pipeline.h"
 #include "net/exchanger.h"
@@ -27,6 +26,8 @@ namespace {
 using apps::Job;
 using apps::Launcher;
 using apps::RankHost;
+
+constexpr std::size_t kGiveBack = std::size_t{1} << 20;
 
 // For a world of one: a plan without exchanges.
 class NoExchanger final : public Exchanger {
@@ -72,14 +73,6 @@ void check(const SessionOptions& o) {
   want(o.connect_timeout.count() > 0 && o.step_timeout.count() > 0, "timeouts must be positive");
 }
 
-std::vector<RankHost> place(const SessionOptions& o) {
-  if (o.hostfile.empty()) {
-    return apps::place_ranks_here(std::max(1, o.ranks));
-  }
-  const auto ranks = o.ranks > 0 ? std::optional(o.ranks) : std::nullopt;
-  return apps::place_ranks(apps::read_hostfile(o.hostfile), ranks, o.hostfile.string());
-}
-
 }  // namespace
 
 class Session::Impl {
@@ -87,13 +80,9 @@ class Session::Impl {
   Impl(Model model, SessionOptions options)
       : model_(std::move(model)),
         options_(std::move(options)),
-        ranks_((check(options_), place(options_))),
+        ranks_((check(options_), apps::place_ranks(options_))),
         queue_(options_.in_flight, [this] { watch(); }) {
-    Cluster cluster;
-    for (const RankHost& r : ranks_) {
-      cluster.weights.push_back(r.weight);
-    }
-    plan_ = make_plan(model_, cluster);
+    plan_ = make_plan(model_, apps::cluster_of(ranks_));
     describe_boards();
     settings_ = settle_here();
     try {
@@ -101,11 +90,14 @@ class Session::Impl {
         connect();
         agree();
       }
+      make_kernels();
       build();
     } catch (const Error& e) {
       rethrow_better(e);
     }
     model_ = skeleton_of(model_);  // every rank has its slice now
+    apps::give_memory_back();
+    pipeline_->reserve();
     thread_ = std::thread([this] { run(); });
   }
 
@@ -174,24 +166,9 @@ class Session::Impl {
     return net::describe_rank(rank, boards_[std::size_t(rank)].host);
   }
 
-  apps::ComputeWishes wishes_for(int rank) const {
-    apps::ComputeWishes w;
-    w.threads = threads_of(rank);
-    w.slots = slots_of(rank);
-    w.isa = options_.isa;
-    w.precision = options_.precision;
-    w.reference = options_.reference_kernels;
-    w.tune = options_.tune;
-    w.cache = options_.cache.empty() ? options_.cache : std::filesystem::absolute(options_.cache);
-    return w;
-  }
-
   apps::ComputeSettings settle_here() {
-    apps::ComputeWishes wishes = wishes_for(0);
-    if (ranks_[0].weight == 0) {
-      wishes.isa.reset();  // it only feeds the others: what they have to have need not be here
-    }
-    const apps::ComputeSettings settings = apps::settle(wishes, rank_name(0));
+    const apps::ComputeSettings settings =
+        apps::settle(apps::wishes_for(ranks_, 0, options_), rank_name(0));
     note_compute(0, settings.threads, settings.isa_name(), settings.precision);
     return settings;
   }
@@ -213,19 +190,6 @@ class Session::Impl {
     if (!what.empty() && std::ranges::find(warnings_, line) == warnings_.end()) {
       warnings_.push_back(line);
     }
-  }
-
-  int slots_of(int rank) const {
-    const RankHost& me = ranks_[std::size_t(rank)];
-    return int(std::ranges::count_if(ranks_, [&](const RankHost& r) {
-      return r.weight > 0 && r.local == me.local && (r.local || r.host.name == me.host.name);
-    }));
-  }
-
-  // 0: the worker decides, for only it knows its cores.
-  int threads_of(int rank) const {
-    const int said = ranks_[std::size_t(rank)].host.threads;
-    return said > 0 ? said : options_.threads;
   }
 
   // The address under which boards reach this one. A name that only ssh knows (an alias in its
@@ -282,7 +246,7 @@ class Session::Impl {
     job.in_flight = options_.in_flight;
     job.step_timeout_ms = options_.step_timeout.count();
     for (int r = 1; r < plan_.world; ++r) {
-      job.compute = wishes_for(r);
+      job.compute = apps::wishes_for(ranks_, r, options_);
       const std::vector<std::byte> message = encode(job);
       comm_->send(r, apps::job_tag(), message);
     }
@@ -302,10 +266,23 @@ class Session::Impl {
     }
   }
 
+  // Measures what is to be measured, on all boards at once.
+  void make_kernels() {
+    program_ = make_program(model_, plan_, 0);
+    kernels_ = std::make_unique<apps::RankKernels>(settings_, program_);
+    kernels_->measure(program_);
+    const Deadline deadline = Clock::now() + apps::kTuningTimeout;
+    const std::span<const std::byte> nothing;
+    for (int r = 1; r < plan_.world; ++r) {
+      comm_->recv(r, apps::tuned_tag(), deadline);
+    }
+    for (int r = 1; r < plan_.world; ++r) {
+      comm_->send(r, apps::begin_tag(), nothing);
+    }
+  }
+
   // Streams everybody's weights, step by step, so that nobody holds more than its slice.
   void build() {
-    const Program program = make_program(model_, plan_, 0);
-    kernels_ = std::make_unique<apps::RankKernels>(settings_, program);
     if (comm_) {
       exchanger_ = std::make_unique<net::CommExchanger>(*comm_);
     } else {
@@ -318,13 +295,11 @@ class Session::Impl {
     int next = 0;
     const auto distribute_up_to = [&](int end) {
       for (; next < end; ++next) {
+        release(next - 1);
         for (int r = 1; r < plan_.world; ++r) {
           if (std::holds_alternative<Compute>(plan_.steps[std::size_t(next)])) {
             senders[std::size_t(r - 1)].send(slice_weights(model_, plan_, next, r));
           }
-        }
-        if (next > 0) {
-          release(next - 1);
         }
       }
     };
@@ -336,7 +311,7 @@ class Session::Impl {
     };
     boards_[0].weight_bytes = 0;
     pipeline_ =
-        std::make_unique<Pipeline>(program, kernels_->factory(), *exchanger_, source,
+        std::make_unique<Pipeline>(program_, kernels_->factory(), *exchanger_, source,
                                    PipelineOptions{options_.in_flight, options_.step_timeout});
     note_warning(0, kernels_->keep());
     distribute_up_to(int(plan_.steps.size()));
@@ -346,11 +321,17 @@ class Session::Impl {
     }
   }
 
-  // Nobody needs the weights of this step any more; a mapped file's pages may go.
+  // Nobody needs the weights of this step any more.
   void release(int step) {
     if (const auto* c =
             step < 0 ? nullptr : std::get_if<Compute>(&plan_.steps[std::size_t(step)])) {
-      model_.node(c->node).weight.release_pages();
+      const Node& node = model_.node(c->node);
+      dropped_ += node.weight.mapped ? 0 : node.weight.size() * sizeof(float);
+      model_.drop_weights(c->node);
+      if (dropped_ >= kGiveBack) {  // small weights lie in pieces in the allocator's memory
+        dropped_ = 0;
+        apps::give_memory_back();
+      }
     }
   }
 
@@ -411,10 +392,12 @@ class Session::Impl {
   const SessionOptions options_;
   const std::vector<RankHost> ranks_;
   Plan plan_;
+  Program program_;  // rank 0's
   std::vector<BoardInfo> boards_;
   std::vector<std::string> warnings_;
   apps::ComputeSettings settings_;  // rank 0's
   std::size_t bytes_per_frame_ = 0;
+  std::size_t dropped_ = 0;  // bytes of weights since memory was given back
 
   // Ended in the reverse order.
   std::unique_ptr<Launcher> launcher_;

@@ -93,6 +93,10 @@ void serve(net::Communicator& comm, const WorkerOptions& options) {
   const std::chrono::milliseconds step_timeout(job.step_timeout_ms);
   const Program program = make_program(model, plan, comm.rank());
   RankKernels kernels(settings, program);
+  kernels.measure(program);
+  const std::span<const std::byte> nothing;
+  comm.send(0, tuned_tag(), nothing);
+  comm.recv(0, begin_tag(), Clock::now() + kTuningTimeout);
   net::CommExchanger exchanger(comm);
   WeightReceiver receiver(comm, step_timeout);
   Pipeline pipeline(
@@ -100,6 +104,8 @@ void serve(net::Communicator& comm, const WorkerOptions& options) {
       [&](int step) { return receiver.receive(slice_shape(model, plan, step, comm.rank())); },
       {job.in_flight, step_timeout});
   const std::string warning = kernels.keep();
+  give_memory_back();
+  pipeline.reserve();
   pipeline.run(nullptr);
   const auto report = encode(Report{receiver.bytes(), peak_memory_of_self(), warning});
   comm.send(0, report_tag(), report);

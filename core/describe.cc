@@ -139,6 +139,41 @@ std::string megabytes(std::size_t bytes) {
   return format("%.2f", double(bytes) / 1e6);
 }
 
+// Resident bytes, in the units of a run's report.
+std::string memory_table(std::span<const RankMemory> memory) {
+  if (memory.empty()) {
+    return "";
+  }
+  std::string text =
+      format("\n%4s  %14s  %11s  %9s  %9s  %9s  %9s  %11s\n", "rank", "packed weights",
+             "activations", "scratch", "messages", "loading", "process", "peak memory");
+  for (std::size_t r = 0; r < memory.size(); ++r) {
+    const RankMemory& m = memory[r];
+    text += format("%4d", int(r));
+    for (const auto& [bytes, width] : {std::pair{m.weights, 10},
+                                       {m.activations, 7},
+                                       {m.scratch, 5},
+                                       {m.messages, 5},
+                                       {m.loading, 5},
+                                       {m.process, 5},
+                                       {m.peak(), 7}}) {
+      text += format("  %*.1f MiB", width, double(bytes) / (1 << 20));
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+void add_memory(nlohmann::ordered_json& rank, const RankMemory& m) {
+  rank["packed_weight_bytes"] = m.weights;
+  rank["activation_bytes"] = m.activations;
+  rank["scratch_bytes"] = m.scratch;
+  rank["message_bytes"] = m.messages;
+  rank["loading_bytes"] = m.loading;
+  rank["process_bytes"] = m.process;
+  rank["peak_memory_bytes"] = m.peak();
+}
+
 std::string amount_text(const Line& l) {
   const std::size_t most = *std::max_element(l.amounts.begin(), l.amounts.end());
   if (most == 0) {
@@ -150,7 +185,7 @@ std::string amount_text(const Line& l) {
 
 }  // namespace
 
-std::string describe(const Model& model, const Plan& plan) {
+std::string describe(const Model& model, const Plan& plan, std::span<const RankMemory> memory) {
   const Describer d(model, plan);
   std::ostringstream out;
   out << (model.name.empty() ? "network" : model.name) << ": input " << text(model.shape(0))
@@ -168,18 +203,18 @@ std::string describe(const Model& model, const Plan& plan) {
                   l.detail.c_str(), l.shape.c_str(), (l.from + " > " + l.to).c_str(),
                   amount_text(l).c_str(), join(l.channels).c_str());
   }
-  out << format("\n%4s  %6s  %10s  %11s  %14s  %14s\n", "rank", "weight", "MMAC", "weights MB",
-                "activations MB", "sent kB/frame");
+  out << format("\n%4s  %6s  %10s  %11s  %14s\n", "rank", "weight", "MMAC", "weights MB",
+                "sent kB/frame");
   for (std::size_t r = 0; r < d.costs().size(); ++r) {
     const RankCost& c = d.costs()[r];
-    out << format("%4d  %6d  %10.2f  %11s  %14s  %14.1f\n", int(r), plan.weights[r],
-                  double(c.macs) / 1e6, megabytes(c.weight_bytes).c_str(),
-                  megabytes(c.activation_bytes).c_str(), double(c.bytes_sent) / 1e3);
+    out << format("%4d  %6d  %10.2f  %11s  %14.1f\n", int(r), plan.weights[r], double(c.macs) / 1e6,
+                  megabytes(c.weight_bytes).c_str(), double(c.bytes_sent) / 1e3);
   }
-  return out.str();
+  return out.str() + memory_table(memory);
 }
 
-std::string describe_json(const Model& model, const Plan& plan) {
+std::string describe_json(const Model& model, const Plan& plan,
+                          std::span<const RankMemory> memory) {
   const Describer d(model, plan);
   nlohmann::ordered_json ranks = nlohmann::ordered_json::array();
   for (std::size_t r = 0; r < d.costs().size(); ++r) {
@@ -188,8 +223,10 @@ std::string describe_json(const Model& model, const Plan& plan) {
                      {"weight", plan.weights[r]},
                      {"macs", c.macs},
                      {"weight_bytes", c.weight_bytes},
-                     {"activation_bytes", c.activation_bytes},
                      {"bytes_sent", c.bytes_sent}});
+    if (!memory.empty()) {
+      add_memory(ranks.back(), memory[r]);
+    }
   }
   nlohmann::ordered_json steps = nlohmann::ordered_json::array();
   for (const Line& l : d.lines()) {

@@ -14,7 +14,7 @@ namespace {
 class Fuser {
  public:
   explicit Fuser(const Model& model)
-      : model_(model), nodes_(model.nodes().begin(), model.nodes().end()) {
+      : model_(skeleton_of(model)), nodes_(model.nodes().begin(), model.nodes().end()) {
     readers_.resize(nodes_.size() + 1, 0);
     readers_.back() = 1;  // the network's output has a reader outside
     for (const Node& node : nodes_) {
@@ -165,15 +165,17 @@ class Fuser {
     return out;
   }
 
-  const Model& model_;
+  const Model model_;  // as it was, without weights: only nodes_ hold them
   std::vector<Node> nodes_;
   std::vector<int> readers_;  // by value of the model; 0: dropped
 };
 
 }  // namespace
 
-Model fuse(const Model& model) {
-  return Fuser(model).run();
+Model fuse(Model model) {
+  Fuser fuser(model);
+  model = Model(model.shape(0));  // a weight that is scaled shall not be there twice for long
+  return fuser.run();
 }
 
 }  // namespace sbcnn

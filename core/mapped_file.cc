@@ -55,4 +55,8 @@ MappedFile::~MappedFile() {
   }
 }
 
+void MappedFile::release(std::span<const std::byte> part) const {
+  ::madvise(const_cast<std::byte*>(part.data()), part.size(), MADV_DONTNEED);
+}
+
 }  // namespace sbcnn

@@ -76,6 +76,14 @@ bool Model::has_weights() const {
   });
 }
 
+void Model::drop_weights(NodeId n) {
+  Node& of = nodes_[std::size_t(n)];
+  for (Blob* blob : {&of.weight, &of.bias}) {
+    blob->release_pages();
+    *blob = {};
+  }
+}
+
 std::size_t mac_count(const Model& model) {
   std::size_t macs = 0;
   for (NodeId n = 0; n < int(model.nodes().size()); ++n) {

@@ -3,7 +3,7 @@
 // Nodes read only values that exist already, so a cycle cannot be written. Weights are
 // borrowed spans with an owner behind them (an allocation, a mapped file), so that copying a
 // Model never copies weights, and a Model without any (a `skeleton`) is what a board needs to
-// plan. Immutable once built; safe to read from several threads.
+// plan. Immutable once built but for drop_weights; safe to read from several threads.
 #pragma once
 
 #include <cstdint>
@@ -66,6 +66,9 @@ class Model {
   Value input() const { return 0; }
   Value output() const { return Value(nodes_.size()); }  // the last node's value
   bool has_weights() const;
+  // Lets a node's weights go: memory that no other Model shares is freed, a mapped file's pages may
+  // leave.
+  void drop_weights(NodeId);
 
   std::string name;                      // file name or graph name; for people
   std::optional<Preprocess> preprocess;  // when the exporter knew it
@@ -85,6 +88,6 @@ Model skeleton_of(const Model&);
 // Same function, fewer nodes: folds ScaleShift into the convolution before it, and an element-
 // wise activation and a residual Add into it too, where nobody else reads the values between,
 // and a Pad of zeros into the convolution behind it.
-Model fuse(const Model&);
+Model fuse(Model);
 
 }  // namespace sbcnn

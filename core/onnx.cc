@@ -8,10 +8,12 @@
 #include "core/onnx_metadata.h"
 
 namespace sbcnn {
+namespace {
 
-Model parse_onnx(std::span<const std::byte> bytes, const std::string& origin) {
+Model parse(std::span<const std::byte> bytes, const std::string& origin,
+            const importer::ReadParts& done) {
   try {
-    importer::Graph graph = importer::parse_graph(bytes);
+    importer::Graph graph = importer::parse_graph(bytes, done);
     const auto metadata = std::move(graph.metadata);
     const std::string name = importer::printable(graph.name);
     Model model = importer::Importer(std::move(graph)).run();
@@ -25,9 +27,16 @@ Model parse_onnx(std::span<const std::byte> bytes, const std::string& origin) {
   }
 }
 
+}  // namespace
+
+Model parse_onnx(std::span<const std::byte> bytes, const std::string& origin) {
+  return parse(bytes, origin, [](std::span<const std::byte>) {});
+}
+
 Model read_onnx(const std::filesystem::path& path) {
   const MappedFile file(path);
-  Model model = parse_onnx(file.bytes(), path.string());
+  Model model = parse(file.bytes(), path.string(),
+                      [&](std::span<const std::byte> part) { file.release(part); });
   model.name = path.stem().string();
   return model;
 }

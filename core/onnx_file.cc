@@ -1,4 +1,5 @@
 // The only place that knows protobuf: bytes of an ONNX file -> importer::Graph.
+#include <google/protobuf/io/zero_copy_stream.h>
 #include <onnx/onnx_pb.h>
 
 #include <algorithm>
@@ -278,14 +279,52 @@ void read_ends(const GraphProto& graph, Graph& out) {
   read_input(*input, out);
 }
 
+// Gives protobuf the file part by part, so that one that is mapped need not be in memory beside the
+// tensors that come out of it.
+class InParts final : public google::protobuf::io::ZeroCopyInputStream {
+ public:
+  InParts(std::span<const std::byte> file, const ReadParts& done) : file_(file), done_(done) {}
+
+  bool Next(const void** data, int* size) override {
+    release();
+    *data = file_.data() + at_;
+    *size = int(std::min(kPart - at_ % kPart, file_.size() - at_));
+    at_ += std::size_t(*size);
+    return *size > 0;
+  }
+  void BackUp(int count) override { at_ -= std::size_t(count); }
+  bool Skip(int count) override {
+    const std::size_t skipped = std::min(std::size_t(count), file_.size() - at_);
+    at_ += skipped;
+    return skipped == std::size_t(count);
+  }
+  std::int64_t ByteCount() const override { return std::int64_t(at_); }
+
+ private:
+  static constexpr std::size_t kPart = std::size_t{1} << 20;
+
+  void release() {
+    const std::size_t end = at_ / kPart * kPart;
+    if (end > released_) {
+      done_(file_.subspan(released_, end - released_));
+      released_ = end;
+    }
+  }
+
+  std::span<const std::byte> file_;
+  const ReadParts& done_;
+  std::size_t at_ = 0, released_ = 0;
+};
+
 }  // namespace
 
-Graph parse_graph(std::span<const std::byte> file) {
+Graph parse_graph(std::span<const std::byte> file, const ReadParts& done) {
   if (file.size() > std::size_t(std::numeric_limits<int>::max())) {
     unsupported("it is larger than 2 GiB, more than an ONNX file can be");
   }
   ModelProto model;
-  if (file.empty() || !model.ParseFromArray(file.data(), int(file.size()))) {
+  InParts input(file, done);
+  if (file.empty() || !model.ParseFromZeroCopyStream(&input)) {
     malformed(file.empty() ? "it is empty" : "it is damaged, cut short or not an ONNX model");
   }
   if (!model.has_graph()) {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -72,8 +73,11 @@ struct Graph {
   std::map<std::string, std::string> metadata;
 };
 
+// Told of each part of the file, none twice, when nobody will read it again.
+using ReadParts = std::function<void(std::span<const std::byte>)>;
+
 // Throws Error(format | unsupported) without the file's name, which callers put before it.
-Graph parse_graph(std::span<const std::byte> file);
+Graph parse_graph(std::span<const std::byte> file, const ReadParts& done);
 
 // A name out of a file, made fit for one line of an error message.
 std::string printable(std::string_view name);

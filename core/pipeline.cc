@@ -21,13 +21,17 @@ Pipeline::Pipeline(Program program, KernelFactory& factory, Exchanger& exchanger
     const bool here = task != nullptr && task->spec.output.size() > 0;
     kernels_.push_back(here ? factory.make(task->spec, weights(s)) : nullptr);
   }
+  slots_.resize(std::size_t(options.in_flight));
+}
+
+void Pipeline::reserve() {
   // A line of slack between arenas and at both ends: kernels may load (never use) a vector past
   // either end.
   const std::size_t stride = program_.arena_size + kSlack;
-  arenas_ = PageArray<float>(activation_floats(program_, options.in_flight));
+  arenas_ = PageArray<float>(activation_floats(program_, options_.in_flight));
   std::fill_n(arenas_.data(), arenas_.size(), 0.0f);  // now, not while the first frame waits
-  for (int i = 0; i < options.in_flight; ++i) {
-    slots_.emplace_back().arena = arenas_.data() + kSlack + std::size_t(i) * stride;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    slots_[i].arena = arenas_.data() + kSlack + i * stride;
   }
 }
 
@@ -52,6 +56,9 @@ void Pipeline::copy_all(const Slot& slot, const std::vector<Copy>& copies) const
 
 void Pipeline::run(Feed* feed) {
   require((feed != nullptr) == (program_.rank == 0), "Pipeline::run: rank 0 has the feed");
+  if (arenas_.size() == 0) {
+    reserve();
+  }
   for (std::uint64_t turn = 0;; ++turn) {
     Slot& slot = slots_[std::size_t(turn % slots_.size())];
     if (!slot.busy) {

@@ -46,6 +46,9 @@ class Pipeline {
  public:
   Pipeline(Program, KernelFactory&, Exchanger&, const WeightSource&, PipelineOptions = {});
 
+  // Takes the memory for activations. run does, if nobody did: a caller may want to let go of what
+  // it read weights from first.
+  void reserve();
   // Serves frames until rank 0's feed says stop. `feed` is given on rank 0 and nowhere else.
   void run(Feed* feed);
 

@@ -350,7 +350,7 @@ class Lowering {
 
   struct Block {
     std::size_t size;
-    int begin, end;  // steps during which it is needed, both inclusive
+    int begin, end;  // moments at which it is needed, both inclusive: two a step
     std::size_t* offset;
   };
 
@@ -388,30 +388,38 @@ class Lowering {
     return at;
   }
 
+  // A step begins and ends. What an exchange sends is packed as it begins, and out of the way then,
+  // but for what a rank gives to itself; what it receives is unpacked as it ends.
+  static int begin_of(int step) { return 2 * step; }
+  static int end_of(int step) { return 2 * step + 1; }
+
   std::vector<Block> lifetimes() {
     const int last = int(program_.actions.size());
     std::vector<Block> blocks;  // by local
     for (Local& l : program_.locals) {
       l.offset = 0;
       const std::size_t size = with_border(l.shape, l.border).size();
-      blocks.push_back({l.shape.size() == 0 ? 0 : round_up(size), last, -1, &l.offset});
+      blocks.push_back({l.shape.size() == 0 ? 0 : round_up(size), end_of(last), -1, &l.offset});
     }
-    const auto touch = [&](int local, int step) {
+    const auto touch = [&](int local, int begin, int end) {
       Block& b = blocks[std::size_t(homes_[std::size_t(local)].storage)];
-      b.begin = std::min(b.begin, step);
-      b.end = std::max(b.end, step);
+      b.begin = std::min(b.begin, begin);
+      b.end = std::max(b.end, end);
     };
-    touch(plan_.input, 0);
-    touch(plan_.output, last);
+    touch(plan_.input, begin_of(0), begin_of(0));
+    touch(plan_.output, end_of(last), end_of(last));
     for (int s = 0; s < last; ++s) {
       if (const auto* task = std::get_if<Task>(&program_.actions[std::size_t(s)])) {
-        std::ranges::for_each(task->inputs, [&](int b) { touch(b, s); });
-        std::ranges::for_each(task->outputs, [&](const Part& p) { touch(p.local, s); });
+        const auto touch_all_along = [&](int local) { touch(local, begin_of(s), end_of(s)); };
+        std::ranges::for_each(task->inputs, touch_all_along);
+        std::ranges::for_each(task->outputs, touch_all_along, &Part::local);
       } else {
         const auto& t = std::get<Transfer>(program_.actions[std::size_t(s)]);
-        for (const int b : {t.input, t.output, t.send, t.receive}) {
-          touch(b, s);
-        }
+        const bool to_itself = t.send_counts[std::size_t(program_.rank)] > 0;
+        touch(t.input, begin_of(s), begin_of(s));
+        touch(t.send, begin_of(s), to_itself ? end_of(s) : begin_of(s));
+        touch(t.receive, end_of(s), end_of(s));
+        touch(t.output, begin_of(s), end_of(s));
       }
     }
     std::erase_if(blocks, [](const Block& b) { return b.size == 0 || b.end < b.begin; });
@@ -596,7 +604,6 @@ WeightShape slice_shape(const Model& model, const Plan& plan, int step, int rank
 
 RankCost cost_of(const Model& model, const Plan& plan, const Program& program) {
   RankCost cost;
-  cost.activation_bytes = program.arena_size * sizeof(float);
   for (int s = 0; s < int(program.actions.size()); ++s) {
     if (const auto* transfer = std::get_if<Transfer>(&program.actions[std::size_t(s)])) {
       cost.bytes_sent += transfer->bytes_sent;

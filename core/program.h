@@ -86,7 +86,7 @@ Weights slice_weights(const Model&, const Plan&, int step, int rank);
 WeightShape slice_shape(const Model&, const Plan&, int step, int rank);
 
 struct RankCost {
-  std::size_t macs = 0, weight_bytes = 0, activation_bytes = 0, bytes_sent = 0;
+  std::size_t macs = 0, weight_bytes = 0, bytes_sent = 0;
 };
 RankCost cost_of(const Model&, const Plan&, const Program&);
 

@@ -52,9 +52,10 @@ void Communicator::fail(const Error& error) {
   throw error;
 }
 
-void Communicator::post(int peer, const Tag& tag, std::span<const std::byte> body) {
+void Communicator::post(std::span<const int> peers, const Tag& tag,
+                        std::span<const std::byte> body) {
   try {
-    transport_->send(peer, tag, body);
+    transport_->send_all(peers, tag, body);
   } catch (const Error& e) {
     fail(e);
   }

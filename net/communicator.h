@@ -93,7 +93,7 @@ class Communicator {
   friend class Request;
   void check() const;                    // throws the failure if there was one
   [[noreturn]] void fail(const Error&);  // throws and remembers
-  void post(int peer, const Tag&, std::span<const std::byte>);
+  void post(std::span<const int> peers, const Tag&, std::span<const std::byte>);
   std::optional<Message> take(int source, const Tag&);
   bool has_mail(int source, const Tag& tag) const { return mailbox_.contains({source, tag}); }
   // Moves one message into the mailbox; false at the deadline, and when somebody has left.

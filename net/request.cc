@@ -20,9 +20,19 @@ void Request::begin_round() {
   }
   const Round& round = schedule_.rounds[round_];
   tag_.round = std::uint16_t(round_);
-  for (const Segment& b : round.sends) {
+  std::vector<int> peers;  // that get the same segment
+  for (std::size_t i = 0; i < round.sends.size(); ++i) {
+    const Segment& b = round.sends[i];
     if (b.peer != comm_->rank()) {
-      comm_->post(b.peer, tag_, in_.bytes.subspan(b.offset * in_.element, b.count * in_.element));
+      peers.push_back(b.peer);
+    }
+    const Segment* const next = i + 1 < round.sends.size() ? &round.sends[i + 1] : nullptr;
+    if (next != nullptr && next->offset == b.offset && next->count == b.count) {
+      continue;
+    }
+    if (!peers.empty()) {
+      comm_->post(peers, tag_, in_.bytes.subspan(b.offset * in_.element, b.count * in_.element));
+      peers.clear();
     }
   }
   for (std::size_t i = 0; i < round.receives.size(); ++i) {

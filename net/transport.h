@@ -67,6 +67,13 @@ class Transport {
 
   // `peer` is another rank. What is sent to a peer that has left is dropped.
   virtual void send(int peer, const Tag&, std::span<const std::byte> body) = 0;
+  // The same to each of several peers. What is queued may be one copy for all of them.
+  virtual void send_all(std::span<const int> peers, const Tag& tag,
+                        std::span<const std::byte> body) {
+    for (const int peer : peers) {
+      send(peer, tag, body);
+    }
+  }
   // The next message from anybody; nullopt when there is none at the deadline, which may lie in
   // the past, and before that when a peer has just left. Throws Error(peer_lost).
   virtual std::optional<Message> receive(Deadline) = 0;

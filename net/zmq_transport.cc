@@ -89,7 +89,10 @@ class ZmqTransport final : public Transport {
   std::string peer_name(int rank) const override {
     return describe_rank(rank, world_.peers[std::size_t(rank)].host);
   }
-  void send(int peer, const Tag&, std::span<const std::byte> body) override;
+  void send(int peer, const Tag& tag, std::span<const std::byte> body) override {
+    send_all(std::span(&peer, 1), tag, body);
+  }
+  void send_all(std::span<const int> peers, const Tag&, std::span<const std::byte> body) override;
   std::optional<Message> receive(Deadline) override;
   bool has_left(int peer) const noexcept override {
     return links_[std::size_t(peer)].state == Link::State::left;
@@ -218,15 +221,11 @@ void ZmqTransport::push(Link& link, zmq::message_t frame) {
   }
 }
 
-void ZmqTransport::send(int peer, const Tag& tag, std::span<const std::byte> body) {
-  require(0 <= peer && peer < size() && peer != rank(), "Transport::send: no such peer");
+void ZmqTransport::send_all(std::span<const int> peers, const Tag& tag,
+                            std::span<const std::byte> body) {
   require(!ended_, "Transport::send after close");
   require(body.size() <= in_->options.max_message - kHeaderBytes,
           "Transport::send: larger than the largest message; send it in parts");
-  Link& link = links_[std::size_t(peer)];
-  if (link.state == Link::State::left) {
-    return;
-  }
   zmq::message_t frame(kHeaderBytes + body.size());
   const auto bytes = std::span(frame.data<std::byte>(), frame.size());
   encode({FrameKind::message, std::uint32_t(rank()), world_.job, tag, body.size()},
@@ -234,7 +233,15 @@ void ZmqTransport::send(int peer, const Tag& tag, std::span<const std::byte> bod
   if (!body.empty()) {
     std::memcpy(bytes.data() + kHeaderBytes, body.data(), body.size());
   }
-  push(link, std::move(frame));
+  for (const int peer : peers) {
+    require(0 <= peer && peer < size() && peer != rank(), "Transport::send: no such peer");
+    Link& link = links_[std::size_t(peer)];
+    if (link.state != Link::State::left) {
+      zmq::message_t shared;
+      shared.copy(frame);  // counts references
+      push(link, std::move(shared));
+    }
+  }
 }
 
 std::optional<Message> ZmqTransport::receive(Deadline deadline) {

@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "core/model_file.h"
+#include "test/support/onnx_builder.h"
 
 namespace sbcnn::test {
 namespace {
@@ -292,6 +293,39 @@ TEST_CASE("random bytes behind the magic are errors") {
     std::memcpy(bytes.data() + 12, &size, sizeof(size));
     std::generate(bytes.begin() + 16, bytes.end(), [&] { return std::byte(random()); });
     CHECK(error_of([&] { parse(bytes); }).starts_with("m.sbcnn: "));
+  }
+}
+
+// The reader takes an ONNX file part by part and lets each go; weights lie across the parts' ends.
+TEST_CASE("model file: an ONNX file of many parts") {
+  const Folder folder;
+  OnnxBuilder b({1, 64, 4, 4});
+  std::vector<std::vector<float>> weights;
+  std::string from = "x";
+  for (int layer = 0; layer < 5; ++layer) {
+    const std::string name = std::to_string(layer);
+    weights.push_back(ramp(64 * 64 * std::size_t(9 + 40 * layer)));
+    b.floats("w" + name, {64, 64, 1, 9 + 40 * layer}, weights.back());
+    const std::string to = layer == 4 ? "y" : "v" + name;
+    set(b.node("Conv", {from, "w" + name}, {to}), "auto_pad", std::string("SAME_UPPER"));
+    from = to;
+  }
+  const Bytes bytes = b.bytes();
+  REQUIRE(bytes.size() > std::size_t{3} << 20);
+  const auto write = [&](std::size_t size) {
+    std::ofstream(folder / "m.onnx", std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(size));
+  };
+  write(bytes.size());
+  const Model model = load_model(folder / "m.onnx");
+  REQUIRE(model.nodes().size() == weights.size());
+  for (std::size_t n = 0; n < weights.size(); ++n) {
+    CHECK(std::ranges::equal(model.nodes()[n].weight.data, weights[n]));
+  }
+  for (const std::size_t size :
+       {bytes.size() - 1, std::size_t{1} << 20, (std::size_t{2} << 20) + 1}) {
+    write(size);
+    CHECK_THROWS_AS(load_model(folder / "m.onnx"), Error);
   }
 }
 

@@ -104,9 +104,10 @@ class WrongInput(Test):
             self.assertTrue(done.stderr.strip(), args)
 
     def test_unknown_names_of_kernels_are_told_which_there_are(self) -> None:
-        for command in ("run", "verify"):
+        for command in ("run", "verify", "plan"):
+            inputs = () if command == "plan" else (self.picture,)
             for option, known in (("--isa", "neon"), ("--precision", "fp16")):
-                done = sbcnn(command, MODEL, self.picture, "-n", 1, option, "nonsense")
+                done = sbcnn(command, MODEL, *inputs, "-n", 1, option, "nonsense")
                 self.assertEqual(done.returncode, 2)
                 self.assert_one_line(done.stderr, option, "nonsense", known)
 
@@ -114,6 +115,17 @@ class WrongInput(Test):
         foreign = "avx2" if platform.machine() == "aarch64" else "neon"
         self.refused(MODEL, self.picture, "--isa", foreign, status=2,
                      parts=("rank 0", foreign, "it has"))
+        done = sbcnn("plan", MODEL, "-n", 2, "--isa", foreign)
+        self.assertEqual(done.returncode, 2)
+        self.assert_one_line(done.stderr, "rank 0", foreign)
+
+    def test_weights_of_a_plan_that_do_not_fit(self) -> None:
+        for options in (("-n", 3, "--weights", "1,2"), ("--weights", "0,0"), ("--weights", "x"),
+                        ("--weights", "1,1", "--hostfile", self.folder / "hosts"),
+                        ("--in-flight", 0)):
+            done = sbcnn("plan", MODEL, *options)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assert_one_line(done.stderr, "sbcnn: ")
 
     def test_bad_lines_of_a_hostfile_are_named(self) -> None:
         for line in ("pi1 slots=x", "pi1 colour=red", "pi1 slots=0", "pi1 weight=-1",
