@@ -155,7 +155,7 @@ TEST_CASE("networks with DeCNN's stages write in pieces, if pieces may be that n
         for (const auto& [task, transfer] : exchanges(program, Collective::alltoall)) {
           in_pieces += task.spec.pieces.empty() ? 0 : 1;
         }
-        CHECK(in_pieces >= 2);
+        CHECK(in_pieces >= 1);  // the others would take more memory
         for (const Action& action : make_program(model, plan, rank).actions) {
           if (const auto* task = std::get_if<Task>(&action)) {
             for (const Range& piece : task->spec.pieces) {
@@ -204,8 +204,11 @@ TEST_CASE("what is written in pieces takes no memory of its own") {
   const Plan plan = make_plan(model, Cluster::equal(4));
   // 8 x 6 pixels, 64 channels; the exchange is the widest point.
   const std::size_t value = 48 * 64, message = value * 3 / 4;
-  CHECK(make_program(model, plan, 1, kNeverInPieces).arena_size == 2 * value + 2 * message);
-  CHECK(make_program(model, plan, 1).arena_size == value + 2 * message);
+  // Copying: the value, what is sent, and what this rank keeps. In pieces: the latter two, and the
+  // convolution's input.
+  const std::size_t input = 48 * 8;
+  CHECK(make_program(model, plan, 1, kNeverInPieces).arena_size == 2 * value + message);
+  CHECK(make_program(model, plan, 1).arena_size == value + message + input);
 }
 
 TEST_CASE("outputs are not written in pieces where that takes more memory") {
