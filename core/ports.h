@@ -99,9 +99,9 @@ struct MessageBuffers {
 class Exchanger {
  public:
   virtual ~Exchanger() = default;
-  // Queues what is to be sent, by copy, and returns. The send buffer stays untouched by others until
-  // finish if the rank sends something to itself, else it may be used again at once; nothing is
-  // written to the receive buffer before finish.
+  // Queues what is to be sent, by copy, and returns. The send buffer stays untouched by others
+  // until finish if the rank sends something to itself, else it may be used again at once; nothing
+  // is written to the receive buffer before finish.
   virtual void start(Frame, int step, Collective, const MessageBuffers&) = 0;
   // Waits until everything that this rank receives is in the receive buffer. Sums are folded in
   // rank order. Throws Error(timeout | peer_lost | protocol), naming rank and step.

@@ -47,7 +47,7 @@ struct ConvStrip {
   const Element* weights;  // aligned to a vector
   const float* bias;       // vectors * lanes, aligned; then, if paired, [channel](bias, 0)
   const float* scale;      // Half: what each channel's weights were divided by, laid out as `bias`
-  const float* residual;  // null if none
+  const float* residual;   // null if none
   std::ptrdiff_t residual_step, residual_row_step;
   float* output;
   std::ptrdiff_t output_step, output_row_step;
@@ -62,7 +62,7 @@ struct ConvStrip {
   int rows, pixels;
   int vectors;
   bool paired;
-  int tail;  // channels of the last vector, 1 ... lanes; nothing is written beyond them
+  int tail;           // channels of the last vector, 1 ... lanes; nothing is written beyond them
   Function function;  // if it is a clamp; others are applied to the finished output (see `apply`)
   bool plain;         // no residual and no function
 };
