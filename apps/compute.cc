@@ -96,7 +96,7 @@ RankKernels::RankKernels(const ComputeSettings& settings, const Program& program
   factory_ = kernels::make_kernels(options);
 }
 
-void RankKernels::measure(const Program& program) {
+void RankKernels::measure(const Program& program, const std::function<void()>& between) {
   if (!cache_ || cache_->tuning().size() != 0) {
     return;
   }
@@ -105,10 +105,12 @@ void RankKernels::measure(const Program& program) {
     if (task == nullptr || task->spec.output.size() == 0) {
       continue;
     }
-    const WeightShape shape = kernels::weights_of(task->spec);
-    if (std::holds_alternative<Conv>(task->spec.layer) ||
-        std::holds_alternative<Dense>(task->spec.layer)) {
+    if (std::holds_alternative<Conv>(task->spec.layer)) {
+      const WeightShape shape = kernels::weights_of(task->spec);
       factory_->make(task->spec, {std::vector<float>(shape.weight), {}});
+      if (between) {
+        between();
+      }
     }
   }
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -55,8 +56,8 @@ class RankKernels {
   KernelFactory& factory() { return *factory_; }
   // Makes kernels without weights and lets them go again, if nothing has been measured for these
   // tasks yet: so choices are made before weights come, which then need not share memory with the
-  // alternatives.
-  void measure(const Program&);
+  // alternatives. Calls `between` after each kernel; it may throw.
+  void measure(const Program&, const std::function<void()>& between = {});
   // After all kernels were made: keeps what was measured for the next run. "", or a line that
   // says why that failed, which harms nothing else.
   std::string keep();

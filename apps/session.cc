@@ -270,7 +270,7 @@ class Session::Impl {
   void make_kernels() {
     program_ = make_program(model_, plan_, 0);
     kernels_ = std::make_unique<apps::RankKernels>(settings_, program_);
-    kernels_->measure(program_);
+    kernels_->measure(program_, [this] { watch(); });
     const Deadline deadline = Clock::now() + apps::kTuningTimeout;
     const std::span<const std::byte> nothing;
     for (int r = 1; r < plan_.world; ++r) {

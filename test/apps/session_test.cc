@@ -10,7 +10,9 @@
 #include <fstream>
 #include <thread>
 
+#include "apps/tuning_cache.h"
 #include "core/error.h"
+#include "test/apps/temporary.h"
 #include "test/support/networks.h"
 #include "test/support/world.h"
 
@@ -98,6 +100,37 @@ TEST_CASE("results come in the order of submission, from whatever thread submits
     CHECK(r.latency.count() > 0);
   }
   camera.join();
+}
+
+TEST_CASE("boards tell what they compute with") {
+  SessionOptions o = options(3);
+  o.isa = kernels::available_isas().front();
+  Session session(network(), o);
+  for (const BoardInfo& b : session.boards()) {
+    CHECK(b.isa == kernels::name_of(*o.isa));
+    CHECK(b.precision == kernels::Precision::fp32);
+    CHECK(b.threads == 1);
+  }
+  CHECK(session.warnings().empty());
+}
+
+TEST_CASE("an instruction set that is not here is refused before anything starts") {
+  SessionOptions o = options(3);
+  o.isa = kernels::best_isa() == kernels::Isa::neon ? kernels::Isa::avx2 : kernels::Isa::neon;
+  CHECK_THROWS_AS(Session(network(), o), Error);
+  CHECK(workers().empty());
+}
+
+TEST_CASE("choices are kept where the application says, or nowhere") {
+  const TemporaryFolder folder;
+  SessionOptions o = options(2);
+  o.cache = folder / "cache";
+  o.tune = false;
+  Session(network(), o).close();
+  CHECK(apps::count_tunings(o.cache).files == 0);
+  o.tune = true;
+  Session(network(), o).close();
+  CHECK(apps::count_tunings(o.cache).choices > 0);
 }
 
 TEST_CASE("one thread may submit more than is in flight") {
