@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr int kCollapse = 25;  // MADV_COLLAPSE: since Linux 6.1, named since glibc 2.37
 // Addresses, not memory; more than any board has. Less will do where addresses are scarce.
 constexpr std::size_t kMostReserved = std::size_t{8} << 30, kLeastReserved = std::size_t{64} << 20;
 
@@ -77,13 +78,11 @@ void WeightMemory::use_huge_pages(const Piece& fresh) {
   const auto boundary_before = [&](std::size_t at) {
     return at < first ? 0 : first + (at - first) / kHugePage * kHugePage;
   };
-#if defined(MADV_COLLAPSE)
   for (std::size_t at = std::max(merged_, first); at + kHugePage <= fresh.begin; at += kHugePage) {
     advise(range_ + at, kHugePage, MADV_HUGEPAGE);
-    advise(range_ + at, kHugePage, MADV_COLLAPSE);
+    advise(range_ + at, kHugePage, kCollapse);
     merged_ = at + kHugePage;
   }
-#endif
   const std::size_t begin =
       round_up(address + std::max(fresh.begin, touched_), kHugePage) - address;
   const std::size_t end = boundary_before(fresh.end);

@@ -2,8 +2,16 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace {
@@ -43,6 +51,52 @@ TEST_CASE("WeightMemory: what is given back last is taken first, zeroed again") 
   CHECK(zeroed(again));
   a.reset();
   CHECK(memory.used() > 0);
+}
+
+// KiB of huge pages at [begin, end), by the kernel's account.
+long huge_kib(const void* begin, const void* end) {
+  std::ifstream smaps("/proc/self/smaps");
+  std::string line;
+  long sum = 0;
+  bool inside = false;
+  while (std::getline(smaps, line)) {
+    unsigned long first = 0, last = 0;
+    long kib = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &first, &last) == 2) {
+      inside = first < reinterpret_cast<std::uintptr_t>(end) &&
+               last > reinterpret_cast<std::uintptr_t>(begin);
+    } else if (inside && std::sscanf(line.c_str(), "AnonHugePages: %ld kB", &kib) == 1) {
+      sum += kib;
+    }
+  }
+  return sum;
+}
+
+// Linux 6.1 can merge pages when asked to; what it needs may be short all the same.
+bool merges_pages() {
+  constexpr std::size_t kHuge = std::size_t{2} << 20;
+  std::unique_ptr<void, void (*)(void*)> page(std::aligned_alloc(kHuge, kHuge), std::free);
+  std::memset(page.get(), 1, kHuge);
+  return ::madvise(page.get(), kHuge, MADV_HUGEPAGE) == 0 && ::madvise(page.get(), kHuge, 25) == 0;
+}
+
+TEST_CASE("WeightMemory: blocks that share a huge page fill it all the same") {
+  if (!merges_pages()) {
+    std::puts("SKIP: huge pages of weights: this system merges none");
+    return;
+  }
+  constexpr std::size_t kFloats = 590'000;  // 2.25 MiB: most pages are shared by two
+  WeightMemory memory;
+  std::vector<WeightMemory::Block> blocks;
+  for (int i = 0; i < 8; ++i) {
+    blocks.push_back(memory.take(kFloats));
+    std::fill_n(blocks.back().data(), kFloats, float(i));
+  }
+  const float* const end = blocks.back().data();
+  // The first and the last huge page may not be whole, and the last whole one waits for a block
+  // behind it.
+  CHECK(huge_kib(blocks.front().data(), end) >=
+        long(7 * kFloats * sizeof(float) / 1024) - 3 * 2048);
 }
 
 TEST_CASE("WeightMemory: a block of nothing, and one beyond all memory") {
