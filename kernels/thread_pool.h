@@ -1,8 +1,12 @@
 // A few threads that split one loop among them.
 //
 // The caller is one of the threads: a pool of one starts none and costs nothing. Between loops the
-// others spin for some microseconds, then sleep. Which thread runs which task is left to chance, so
-// a task's result must not depend on it; then results are the same for any number of threads.
+// others spin for some microseconds, then sleep.
+//
+// Each thread has an equal run of the tasks as its own and takes them in order, so that from layer
+// to layer it finds in its caches what it left there. A thread that has finished takes over the
+// last tasks of others. Who runs a task is left to chance in that, so its result must not depend on
+// it; then results are the same for any number of threads.
 #pragma once
 
 #include <atomic>
@@ -49,16 +53,24 @@ class ThreadPool {
     }
   }
 
+  // Tasks not yet taken of those that are one thread's own: first and end, in one word so that the
+  // owner and thieves agree.
+  struct alignas(64) Queue {
+    std::atomic<std::uint64_t> tasks{0};
+    void fill(int first, int end);
+    int pop_front();  // -1: empty
+    int pop_back();
+  };
+
   void run(int tasks, Call, const void* f);
   void take_tasks(int thread);
   void work(int thread);
   void stop();
 
   std::vector<std::thread> workers_;
-  Call call_ = nullptr;  // the loop in progress; written before it is open
+  std::vector<Queue> queues_;  // by thread
+  Call call_ = nullptr;        // the loop in progress; written before it is open
   const void* f_ = nullptr;
-  int tasks_ = 0;
-  alignas(64) std::atomic<int> next_{0};              // task to hand out
   alignas(64) std::atomic<std::uint32_t> round_{0};   // counts loops
   alignas(64) std::atomic<std::uint32_t> inside_{0};  // workers that may be at its tasks
   std::atomic<bool> open_{false};

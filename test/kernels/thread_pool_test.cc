@@ -70,6 +70,43 @@ TEST_CASE("ThreadPool spreads long tasks over threads") {
   CHECK(together);
 }
 
+TEST_CASE("ThreadPool: others take over what a slow thread has not begun") {
+  constexpr int kTasks = 9;
+  for (const int slow : {0, 3, 6}) {  // the first task of each thread
+    ThreadPool pool(3);
+    std::atomic<int> done{0};
+    std::atomic<bool> taken_over{false};
+    pool.parallel_for(kTasks, [&](int i) {
+      for (int wait = 0; i == slow && wait < 5000 && !taken_over; ++wait) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        taken_over = done == kTasks - 1;
+      }
+      ++done;
+    });
+    CHECK(taken_over);
+    CHECK(done == kTasks);
+  }
+}
+
+TEST_CASE("ThreadPool: while all are busy, each thread has a run of tasks in order") {
+  constexpr int kThreads = 4, kTasks = 4 * 3;
+  ThreadPool pool(kThreads);
+  std::array<std::atomic<int>, kTasks> thread_of{};
+  std::array<std::atomic<int>, 3> arrived{};
+  pool.parallel_for(kTasks, [&](int i, int thread) {
+    thread_of[std::size_t(i)] = thread;
+    // The k-th tasks of all threads wait for each other, so that nobody runs ahead and steals.
+    auto& here = arrived[std::size_t(i % 3)];
+    ++here;
+    for (int wait = 0; wait < 5000 && here < kThreads; ++wait) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  for (int i = 0; i < kTasks; ++i) {
+    CHECK(thread_of[std::size_t(i)] == i / 3);
+  }
+}
+
 TEST_CASE("ThreadPool: tells each task its thread, and no two tasks at a time the same") {
   constexpr int kThreads = 4, kTasks = 2000;
   ThreadPool pool(kThreads);
