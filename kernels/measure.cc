@@ -1,7 +1,6 @@
 // Which of several algorithms is fastest for a layer, measured where the layer will run.
 #include <algorithm>
 #include <chrono>
-#include <limits>
 
 #include "kernels/layers.h"
 
@@ -12,8 +11,8 @@
 namespace sbcnn::kernels {
 namespace {
 
-constexpr int kRounds = 7;
-constexpr std::chrono::milliseconds kEnough{60};  // for one algorithm, once it ran twice
+constexpr int kRounds = 11, kFewestRounds = 3;  // of two algorithms in turns
+constexpr std::chrono::milliseconds kEnough{120};
 
 // Writes what the caches hold of `data` back to memory and forgets it: when a network comes round
 // to a layer again, its weights have made room for those of all other layers.
@@ -69,23 +68,31 @@ class Bed {
   std::vector<View<float>> outputs_;
 };
 
-// The least of some runs: what disturbs a run only makes it longer.
 double seconds(const ConvKernel& kernel, Bed& bed) {
   using WallClock = std::chrono::steady_clock;
-  double least = std::numeric_limits<double>::infinity();
-  const auto begin = WallClock::now();
-  for (int round = 0; round < kRounds; ++round) {
-    forget(kernel.packed_weights());
-    bed.warm();
-    const auto before = WallClock::now();
-    bed.run(kernel);
-    const auto after = WallClock::now();
-    least = std::min(least, std::chrono::duration<double>(after - before).count());
-    if (round >= 1 && after - begin > kEnough) {
+  forget(kernel.packed_weights());
+  bed.warm();
+  const auto before = WallClock::now();
+  bed.run(kernel);
+  return std::chrono::duration<double>(WallClock::now() - before).count();
+}
+
+// Whether `a` beats `b` in most rounds. They run in turns: what slows a board down for a while then
+// slows both.
+bool is_faster(const ConvKernel& a, const ConvKernel& b, Bed& bed) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto spent = [&] { return std::chrono::steady_clock::now() - begin; };
+  seconds(a, bed);  // the first runs find cold pages
+  seconds(b, bed);
+  int won = 0, rounds = 0;
+  while (rounds < kRounds && (rounds < kFewestRounds || spent() < kEnough)) {
+    won += seconds(a, bed) < seconds(b, bed) ? 1 : 0;
+    ++rounds;
+    if (std::max(won, rounds - won) > kRounds / 2) {
       break;
     }
   }
-  return least;
+  return 2 * won > rounds;
 }
 
 }  // namespace
@@ -95,12 +102,9 @@ std::unique_ptr<ConvKernel> make_fastest(std::span<const ConvAlgorithm> candidat
                                          Context context, ConvAlgorithm& fastest) {
   Bed bed(spec);
   std::unique_ptr<ConvKernel> best;
-  double least = std::numeric_limits<double>::infinity();
   for (const ConvAlgorithm algorithm : candidates) {
     auto kernel = make_conv(algorithm, spec, weights, context);
-    const double time = seconds(*kernel, bed);
-    if (time < least) {
-      least = time;
+    if (best == nullptr || is_faster(*kernel, *best, bed)) {
       best = std::move(kernel);
       fastest = algorithm;
     }
