@@ -395,18 +395,14 @@ void DirectConv<Element>::operator()(Inputs inputs, Outputs outputs) const {
     });
     return;
   }
-  // A task is some panels that follow each other, for their weights are fetched ahead, times some
-  // strips.
+  // A task is a panel, or a part of its strips where there are few panels. What a thread has for
+  // its own are panels that follow each other, for their weights are fetched ahead.
   const int wanted = shares(context_, strips * panels, work);
-  const int panel_groups = std::min(panels, wanted);
-  const int strip_groups = std::min(strips, (wanted + panel_groups - 1) / panel_groups);
-  context_.pool.parallel_for(panel_groups * strip_groups, [&](int task) {
-    const Range mine = share(panels, task / strip_groups, panel_groups);
-    const Range rows = share(strips, task % strip_groups, strip_groups);
-    for (int p = mine.begin; p < mine.end; ++p) {
-      for (int s = rows.begin; s < rows.end; ++s) {
-        run_strip(job, panels_[std::size_t(p)], s, rows);
-      }
+  const int groups = std::min(strips, (wanted + panels - 1) / panels);
+  context_.pool.parallel_for(panels * groups, [&](int task) {
+    const Range rows = share(strips, task % groups, groups);
+    for (int s = rows.begin; s < rows.end; ++s) {
+      run_strip(job, panels_[std::size_t(task / groups)], s, rows);
     }
   });
 }

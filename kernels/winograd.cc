@@ -5,6 +5,10 @@
 // for the second level cache. A chunk's inputs are transformed for all channels; then each panel of
 // output channels goes through all frequencies and straight back into the output. So the
 // transformed weights stream through once a chunk, in the order in which they lie.
+//
+// Threads take chunks of their own: nothing has to travel between cores but the edges of tiles.
+// Where an image is too small for that, each thread would read all weights for a few tiles; then
+// they share chunks, and each takes a part of the panels.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -21,6 +25,7 @@ namespace {
 // same sets of the cache.
 constexpr std::size_t kSkew = 16;
 constexpr int kMostTiles = 56, kFewestTiles = 14;  // of a chunk
+constexpr int kTasksPerThread = 2;  // when they share a chunk, so that a slower one does less
 // Transformed inputs of a chunk, in floats: what the second level cache of any board has room for,
 // or half as many as there are weights, for all of these stream through for every chunk.
 std::size_t chunk_floats(std::size_t weights) {
@@ -93,6 +98,12 @@ class WinogradConv {
 
   float* products(int thread) const { return transformed(thread) + inputs_floats_; }
 
+  Chunk chunk(int i) const {
+    const int tiles = tile_rows_ * tile_columns_;
+    const Range steps = share(steps_, i, chunks_);
+    const int first = share(tiles, steps.begin, steps_).begin;
+    return {first, share(tiles, steps.end - 1, steps_).end - first};
+  }
   void run_together(Inputs, Outputs, const Part&, Chunk) const;
   void transform(const View<const float>& x, const Part&, Chunk, float* to) const;
   void multiply(Inputs, Outputs, const Panel&, Chunk, const float* from, float* products) const;
@@ -104,7 +115,8 @@ class WinogradConv {
   std::vector<Range> pieces_;
   std::vector<Part> parts_;
   int rows_, columns_, tile_rows_, tile_columns_;
-  int chunk_tiles_;
+  int chunks_, steps_;  // steps: of the micro-kernel, through all tiles
+  int most_tiles_ = 0;  // of a chunk
   std::size_t weight_size_ = 0, bias_size_ = 0;
   std::size_t inputs_floats_ = 0, products_floats_ = 0;  // of scratch, for each thread
   WeightMemory::Block weights_;
@@ -127,16 +139,17 @@ WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
       std::size_t(frequencies()) * channels * std::size_t(spec.blocks.front().outputs.size());
   const int fit = int(chunk_floats(weights) / (std::size_t(frequencies()) * channels));
   const int most = std::clamp(fit / kFewestTiles * kFewestTiles, kFewestTiles, kMostTiles);
-  int chunks = (tiles + most - 1) / most;
-  if (chunks >= 2 * threads()) {
-    chunks = (chunks + threads() - 1) / threads() * threads();  // as many for each thread
+  chunks_ = (tiles + most - 1) / most;
+  if (tiles >= kFewestTiles * threads()) {
+    const int each = std::max(1, (chunks_ + (threads() - 1) / 2) / threads());  // about
+    chunks_ = each * threads();
   }
-  chunk_tiles_ = (tiles + chunks - 1) / chunks;
+  const int chunk_tiles = (tiles + chunks_ - 1) / chunks_;
 
   std::size_t widest = 0;
   const int lanes = context_.routines.lanes;
   for (const Block& block : spec.blocks) {
-    Part part{block.inputs, cut_into_panels(context_.routines, block, pieces_, chunk_tiles_, 1)};
+    Part part{block.inputs, cut_into_panels(context_.routines, block, pieces_, chunk_tiles, 1)};
     for (Panel& panel : part.panels) {
       panel.weights = weight_size_;
       panel.bias = bias_size_;
@@ -147,8 +160,14 @@ WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
     parts_.push_back(std::move(part));
   }
   bias_size_ += widest;  // zeros, for the products know no bias
+  // Chunks end where a tile of the micro-kernel does.
+  const Panel& panel = parts_.front().panels.front();
+  steps_ = std::max(chunks_, tiles_of(context_.routines, panel, tiles));
+  for (int i = 0; i < chunks_; ++i) {
+    most_tiles_ = std::max(most_tiles_, chunk(i).tiles);
+  }
   const auto per_frequency = [&](std::size_t floats) {
-    return std::size_t(frequencies()) * (std::size_t(chunk_tiles_) * floats + kSkew);
+    return std::size_t(frequencies()) * (std::size_t(most_tiles_) * floats + kSkew);
   };
   const std::size_t line = kAlignment / sizeof(float);
   inputs_floats_ = (per_frequency(channels) + line - 1) / line * line;
@@ -196,7 +215,7 @@ void WinogradConv::transform(const View<const float>& x, const Part& part, Chunk
   a.tiles = chunk.tiles;
   a.tiles_per_row = tile_columns_;
   a.output = to;
-  a.frequency_step = std::ptrdiff_t(chunk_tiles_) * a.channels + std::ptrdiff_t(kSkew);
+  a.frequency_step = std::ptrdiff_t(most_tiles_) * a.channels + std::ptrdiff_t(kSkew);
   (outputs_ == 2 ? context_.routines.winograd2_input : context_.routines.winograd4_input)(a);
 }
 
@@ -205,7 +224,7 @@ void WinogradConv::multiply(Inputs inputs, Outputs outputs, const Panel& panel, 
                             const float* from, float* products) const {
   const int lanes = context_.routines.lanes, channels = panel.inputs.size();
   const std::ptrdiff_t width = std::ptrdiff_t(bias_floats(panel, lanes));
-  const std::ptrdiff_t apart = std::ptrdiff_t(chunk_tiles_) * width + std::ptrdiff_t(kSkew);
+  const std::ptrdiff_t apart = std::ptrdiff_t(most_tiles_) * width + std::ptrdiff_t(kSkew);
   constexpr float infinity = std::numeric_limits<float>::infinity();
 
   ConvStrip<float> strip{};
@@ -228,7 +247,7 @@ void WinogradConv::multiply(Inputs inputs, Outputs outputs, const Panel& panel, 
   for (int f = 0; f < frequencies(); ++f) {
     strip.upcoming = strip.weights + strip.upcoming_size;
     context_.routines.conv_strip(strip);
-    strip.input += std::ptrdiff_t(chunk_tiles_) * channels + std::ptrdiff_t(kSkew);
+    strip.input += std::ptrdiff_t(most_tiles_) * channels + std::ptrdiff_t(kSkew);
     strip.weights = strip.upcoming;
     strip.output += apart;
   }
@@ -257,50 +276,72 @@ void WinogradConv::multiply(Inputs inputs, Outputs outputs, const Panel& panel, 
   (outputs_ == 2 ? context_.routines.winograd2_output : context_.routines.winograd4_output)(a);
 }
 
-// All threads share a chunk: they split its tiles to transform it, then its panels, and the tiles
-// of each panel where there are few panels.
+// All threads share a chunk: panels times tiles are cut into equal runs, panel by panel, so that
+// few panels' weights are read by more than one thread. More than two threads split the transform,
+// too. Two each transform all tiles: that takes no longer than to wait for each other and then to
+// fetch half of the results from the other's cache.
 void WinogradConv::run_together(Inputs inputs, Outputs outputs, const Part& part,
                                 Chunk chunk) const {
-  const int wanted = 4 * threads(), panels = int(part.panels.size());
-  const auto tiles_of_share = [&](int i, int parts) {
-    const Range mine = share(chunk.tiles, i, parts);
-    return Chunk{chunk.first_tile + mine.begin, mine.size()};
+  const auto piece = [&](Range tiles) {
+    return Chunk{chunk.first_tile + tiles.begin, tiles.size()};
   };
-  const auto place_of = [&](const Chunk& some) {
-    return transformed(0) + std::ptrdiff_t(some.first_tile - chunk.first_tile) * part.inputs.size();
+  const auto place_of = [&](const Chunk& some, int thread) {
+    const int before = some.first_tile - chunk.first_tile;
+    return transformed(thread) + std::ptrdiff_t(before) * part.inputs.size();
   };
-  const int parts = std::min(chunk.tiles, wanted);
-  context_.pool.parallel_for(parts, [&](int i) {
-    const Chunk mine = tiles_of_share(i, parts);
-    transform(inputs[0], part, mine, place_of(mine));
-  });
-  const int per_panel =
-      std::clamp((wanted + panels - 1) / panels, 1, std::max(1, chunk.tiles / (kFewestTiles / 2)));
-  context_.pool.parallel_for(panels * per_panel, [&](int task, int thread) {
-    const Chunk mine = tiles_of_share(task % per_panel, per_panel);
-    multiply(inputs, outputs, part.panels[std::size_t(task / per_panel)], mine, place_of(mine),
-             products(thread));
+  const bool apart = threads() == 2;
+  if (!apart) {
+    const int parts = std::min(chunk.tiles, kTasksPerThread * threads());
+    context_.pool.parallel_for(parts, [&](int i) {
+      const Chunk mine = piece(share(chunk.tiles, i, parts));
+      transform(inputs[0], part, mine, place_of(mine, 0));
+    });
+  }
+  int work = 0;  // vectors times tiles
+  for (const Panel& panel : part.panels) {
+    work += panel.sums() * chunk.tiles;
+  }
+  const int tasks = apart ? threads() : kTasksPerThread * threads();
+  context_.pool.parallel_for(tasks, [&](int task, int thread) {
+    if (apart) {
+      transform(inputs[0], part, chunk, transformed(thread));
+    }
+    Range mine = share(work, task, tasks);
+    for (const Panel& panel : part.panels) {
+      const int all = panel.sums() * chunk.tiles;
+      // Cut where a tile of the micro-kernel ends.
+      const int steps = tiles_of(context_.routines, panel, chunk.tiles);
+      const auto cut = [&](int at) {
+        const int step = (std::clamp(at, 0, all) * steps + all / 2) / all;
+        return share(chunk.tiles, step, steps).begin;
+      };
+      const Chunk some = piece({cut(mine.begin), cut(mine.end)});
+      if (some.tiles > 0) {
+        multiply(inputs, outputs, panel, some, place_of(some, apart ? thread : 0),
+                 products(thread));
+      }
+      mine = {mine.begin - all, mine.end - all};
+    }
   });
 }
 
 void WinogradConv::operator()(Inputs inputs, Outputs outputs) const {
-  const int tiles = tile_rows_ * tile_columns_;
-  const int chunks = (tiles + chunk_tiles_ - 1) / chunk_tiles_;
-  const auto chunk_at = [&](int i) {
-    return Chunk{i * chunk_tiles_, std::min(chunk_tiles_, tiles - i * chunk_tiles_)};
-  };
   for (const Part& part : parts_) {
-    if (chunks >= 2 * threads() || threads() == 1) {  // each thread takes chunks of its own
-      context_.pool.parallel_for(chunks, [&](int i, int thread) {
-        transform(inputs[0], part, chunk_at(i), transformed(thread));
-        for (const Panel& panel : part.panels) {
-          multiply(inputs, outputs, panel, chunk_at(i), transformed(thread), products(thread));
+    if (chunks_ >= threads()) {
+      context_.pool.parallel_for(chunks_, [&](int i, int thread) {
+        transform(inputs[0], part, chunk(i), transformed(thread));
+        // Each thread begins at another panel, so that most weights come from memory once and
+        // are in a cache that all share when the others want them.
+        const int panels = int(part.panels.size()), first = share(panels, thread, threads()).begin;
+        for (int k = 0; k < panels; ++k) {
+          const Panel& panel = part.panels[std::size_t((first + k) % panels)];
+          multiply(inputs, outputs, panel, chunk(i), transformed(thread), products(thread));
         }
       });
       continue;
     }
-    for (int i = 0; i < chunks; ++i) {
-      run_together(inputs, outputs, part, chunk_at(i));
+    for (int i = 0; i < chunks_; ++i) {
+      run_together(inputs, outputs, part, chunk(i));
     }
   }
   if (function_.kind != Function::clamp) {

@@ -1,5 +1,5 @@
 // Every layer of the fast kernels against the reference, on every instruction set of this
-// machine, with one and three threads, in views with and without gaps.
+// machine, with one, two and three threads, in views with and without gaps.
 #include "kernels/fast.h"
 
 #include <doctest/doctest.h>
@@ -55,7 +55,7 @@ std::vector<Variant>& variants() {
               (precision == Precision::fp16 && algorithm != ConvAlgorithm::direct)) {
             continue;
           }
-          for (const int threads : {1, 3}) {
+          for (const int threads : {1, 2, 3}) {
             kernels::KernelOptions options{threads, isa, precision};
             options.algorithm = algorithm;
             v.push_back({isa, precision, threads, algorithm, kernels::make_kernels(options)});
