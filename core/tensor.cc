@@ -33,6 +33,18 @@ void copy(View<const float> from, View<float> to) {
 
 void clear_border(View<float> value, const Border& border) {
   const Shape s = value.shape();
+  const std::size_t row = std::size_t(border.left + s.width + border.right);
+  if (value.pixel_stride() == std::size_t(s.channels) &&
+      value.row_stride() == row * value.pixel_stride()) {
+    // Storage without gaps: the right border of a row and the left one of the next lie together.
+    std::fill(value.at(-border.top, -border.left), value.at(0, 0), 0.0f);
+    for (int y = 0; y < s.height - 1; ++y) {
+      std::fill(value.at(y, s.width), value.at(y + 1, 0), 0.0f);
+    }
+    std::fill(value.at(s.height - 1, s.width),
+              value.at(s.height - 1 + border.bottom, s.width + border.right), 0.0f);
+    return;
+  }
   const auto clear = [&](int y, int x0, int x1) {
     for (int x = x0; x < x1; ++x) {
       std::fill_n(value.at(y, x), s.channels, 0.0f);
