@@ -61,6 +61,7 @@ class Stream {
       tell_failures();
       throw_if_interrupted();
       session_.submit(std::as_const(input->value).view());
+      inputs_.reuse(std::move(input->value));
       names_.push_back({std::move(input->name), input->index});
       while (session_.pending() > in_flight_) {
         collect();

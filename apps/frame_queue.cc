@@ -28,8 +28,11 @@ Ticket FrameQueue::submit(View<const float> input) {
     return failure_ || closed_ || waiting_.size() + under_way_.size() <= in_flight_;
   });
   rethrow_locked();
+  Waiting frame{std::exchange(spare_, {}), now};
   lock.unlock();  // nobody else submits meanwhile: the place stays free
-  Waiting frame{Tensor(input.shape()), now};
+  if (frame.input.shape() != input.shape()) {
+    frame.input = Tensor(input.shape());
+  }
   copy(input, frame.input.view());
   lock.lock();
   rethrow_locked();
@@ -89,6 +92,7 @@ Signal FrameQueue::next(bool idle, View<float> input) {
   }
   copy(std::as_const(waiting_.front().input).view(), input);
   under_way_.push_back({waiting_.front().submitted, Clock::now()});
+  spare_ = std::move(waiting_.front().input);
   waiting_.pop_front();
   return Signal::frame;
 }

@@ -48,6 +48,7 @@ class FrameQueue final : public Feed {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Waiting> waiting_;     // not admitted yet
+  Tensor spare_;                    // memory for the next to wait
   std::deque<UnderWay> under_way_;  // admitted, not delivered
   std::deque<Result> done_;         // delivered, not collected
   std::exception_ptr failure_;

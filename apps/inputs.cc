@@ -75,14 +75,14 @@ class Inputs::Source {
   };
   virtual ~Source() = default;
   virtual std::size_t count() const = 0;
-  virtual std::optional<Item> next() = 0;
+  virtual std::optional<Item> next(Tensor memory) = 0;
 };
 
 class Inputs::ImageFile : public Source {
  public:
   ImageFile(const Inputs& inputs, std::string path) : inputs_(inputs), path_(std::move(path)) {}
   std::size_t count() const override { return 1; }
-  std::optional<Item> next() override {
+  std::optional<Item> next(Tensor /*memory*/) override {
     if (std::exchange(done_, true)) {
       return std::nullopt;
     }
@@ -101,13 +101,13 @@ class Inputs::Folder : public Source {
   Folder(const Inputs& inputs, const std::string& path)
       : inputs_(inputs), files_(images_below(path)) {}
   std::size_t count() const override { return files_.size(); }
-  std::optional<Item> next() override {
+  std::optional<Item> next(Tensor /*memory*/) override {
     if (at_ == files_.size()) {
       return std::nullopt;
     }
     const std::string& path = files_[at_++];
     try {
-      return ImageFile(inputs_, path).next();
+      return ImageFile(inputs_, path).next({});
     } catch (const Error& e) {
       if (e.code() != Error::Code::io && e.code() != Error::Code::format) {
         throw;  // the fault is not the file's
@@ -127,7 +127,7 @@ class Inputs::Idx : public Source {
   Idx(const Inputs& inputs, const std::string& path)
       : inputs_(inputs), path_(path), images_(path) {}
   std::size_t count() const override { return images_.count(); }
-  std::optional<Item> next() override {
+  std::optional<Item> next(Tensor /*memory*/) override {
     const auto image = images_.next();
     if (!image) {
       return std::nullopt;
@@ -147,8 +147,8 @@ class Inputs::Npy : public Source {
  public:
   Npy(const Inputs& inputs, const std::string& path) : path_(path), frames_(path, inputs.shape_) {}
   std::size_t count() const override { return frames_.count(); }
-  std::optional<Item> next() override {
-    auto frame = frames_.next();
+  std::optional<Item> next(Tensor memory) override {
+    auto frame = frames_.next(std::move(memory));
     if (!frame) {
       return std::nullopt;
     }
@@ -190,7 +190,7 @@ std::unique_ptr<Inputs::Source> Inputs::open(const std::string& argument) {
 
 std::optional<Input> Inputs::next() {
   while (!sources_.empty()) {
-    auto item = sources_.front()->next();
+    auto item = sources_.front()->next(std::exchange(memory_, {}));
     if (!item) {
       sources_.pop_front();
       continue;

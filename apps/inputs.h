@@ -36,6 +36,8 @@ class Inputs {
   std::size_t count() const { return count_; }     // known beforehand, those left out included
   bool has_images() const { return has_images_; }  // something is preprocessed
   std::optional<Input> next();
+  // Memory of an earlier input, which a later one may take; the system's would be cold and dear.
+  void reuse(Tensor value) { memory_ = std::move(value); }
   // What was left out so far: "file: reason".
   const std::vector<std::string>& failures() const { return failures_; }
 
@@ -52,6 +54,7 @@ class Inputs {
   bool has_images_ = false;
   std::deque<std::unique_ptr<Source>> sources_;
   std::size_t count_ = 0, index_ = 0;
+  Tensor memory_;
   std::vector<std::string> failures_;
 };
 

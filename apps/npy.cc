@@ -234,7 +234,7 @@ void NpyFrames::read(float* to, std::size_t count) {
   }
 }
 
-std::optional<Tensor> NpyFrames::next() {
+std::optional<Tensor> NpyFrames::next(Tensor memory) {
   if (done_ == count_) {
     return std::nullopt;
   }
@@ -244,13 +244,17 @@ std::optional<Tensor> NpyFrames::next() {
   const std::size_t height = std::size_t(shape_.height);
   const std::size_t width = std::size_t(shape_.width);
   const std::size_t channels = std::size_t(shape_.channels);
-  Tensor tensor(shape_);
+  Tensor tensor =
+      memory.shape() == shape_ && memory.border().empty() ? std::move(memory) : Tensor(shape_);
   float* to = tensor.view().data();
+  const float* const from = fortran_order_ ? whole_.data() + done_ : frame_.data();
+  const std::size_t channel = fortran_order_ ? count_ : height * width;  // steps
+  const std::size_t row = fortran_order_ ? count_ * channels : width;
+  const std::size_t column = fortran_order_ ? count_ * channels * height : 1;
   for (std::size_t y = 0; y < height; ++y) {
     for (std::size_t x = 0; x < width; ++x) {
       for (std::size_t c = 0; c < channels; ++c) {
-        *to++ = fortran_order_ ? whole_[done_ + count_ * (c + channels * (y + height * x))]
-                               : frame_[(c * height + y) * width + x];
+        *to++ = from[c * channel + y * row + x * column];
       }
     }
   }

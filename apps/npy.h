@@ -32,7 +32,8 @@ class NpyFrames {
   // Throws Error(format), naming both shapes, if the file does not hold frames of `shape`.
   NpyFrames(const std::filesystem::path&, const Shape& shape);
   std::size_t count() const { return count_; }
-  std::optional<Tensor> next();  // nothing after the last
+  // Nothing after the last. Uses `memory`, if it has the shape, rather than fresh one.
+  std::optional<Tensor> next(Tensor memory = {});
 
  private:
   void read(float* to, std::size_t count);
