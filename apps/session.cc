@@ -16,6 +16,7 @@
 #include "apps/ranks.h"
 #include "core/model_file.h"
 #include "core/pipeline.h"
+#include "core/weight_slice.h"
 #include "net/exchanger.h"
 #include "net/interface.h"
 #include "net/rendezvous.h"

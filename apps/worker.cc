@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/model_file.h"
 #include "core/pipeline.h"
+#include "core/weight_slice.h"
 #include "net/exchanger.h"
 #include "net/rendezvous.h"
 

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "core/weight_slice.h"
+
 namespace sbcnn {
 namespace {
 

@@ -22,6 +22,14 @@ bool contains_block(const Channels& held, Channels block) {
 
 }  // namespace
 
+std::map<int, int> positions_of(const Channels& channels) {
+  std::map<int, int> at;
+  for (std::size_t i = 0; i < channels.size(); ++i) {
+    at.emplace(channels[i], int(i));
+  }
+  return at;
+}
+
 Channels counting(int begin, int end) {
   Channels c(std::size_t(std::max(0, end - begin)));
   std::iota(c.begin(), c.end(), begin);

@@ -6,6 +6,7 @@
 // there. Pure functions on small vectors; no communication here.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@ using Channels = std::vector<int>;  // channel numbers of the model, in storage 
 
 Channels counting(int begin, int end);
 bool same_set(Channels, Channels);
+std::map<int, int> positions_of(const Channels&);  // where each channel stands
 
 struct Layout {
   std::vector<Channels> held;  // by rank

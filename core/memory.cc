@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/pipeline.h"
+#include "core/weight_slice.h"
 
 namespace sbcnn {
 namespace {

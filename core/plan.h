@@ -63,6 +63,10 @@ struct Plan {
   std::vector<Step> steps;
   int input = 0, output = 0;  // buffers; both whole on rank 0, in the model's channel order
 
+  // The channels of a buffer that a rank holds, in its storage order.
+  const Channels& held(int buffer, int rank) const {
+    return buffers[std::size_t(buffer)].layout.held[std::size_t(rank)];
+  }
   std::uint64_t hash() const;
   std::vector<int> idle_ranks() const;  // have weight, yet nothing to compute
   std::vector<int> weights;             // the cluster's

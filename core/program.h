@@ -79,12 +79,6 @@ Program make_program(const Model&, const Plan&, int rank, int narrowest_piece = 
 // equal ones, whatever their number.
 std::uint64_t hash_of_tasks(const Program&);
 
-// The part of a node's weights that `rank` needs, in its storage order. Rank 0 cuts slices for
-// everybody out of the model it read.
-Weights slice_weights(const Model&, const Plan&, int step, int rank);
-// Its size, from a skeleton.
-WeightShape slice_shape(const Model&, const Plan&, int step, int rank);
-
 struct RankCost {
   std::size_t macs = 0, weight_bytes = 0, bytes_sent = 0;
 };

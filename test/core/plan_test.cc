@@ -7,6 +7,7 @@
 
 #include "core/describe.h"
 #include "core/program.h"
+#include "core/weight_slice.h"
 #include "test/support/networks.h"
 #include "test/support/world.h"
 

@@ -5,6 +5,7 @@
 #include <random>
 #include <thread>
 
+#include "core/weight_slice.h"
 #include "kernels/reference.h"
 #include "net/exchanger.h"
 #include "net/inproc.h"
