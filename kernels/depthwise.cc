@@ -1,8 +1,8 @@
 // Depthwise convolution: channels do not mix, so vectors run along channels of the input too.
 #include <algorithm>
 
+#include "core/page_array.h"
 #include "kernels/layers.h"
-#include "kernels/packed_floats.h"
 
 namespace sbcnn::kernels {
 namespace {
@@ -68,7 +68,7 @@ class Depthwise {
   Function function_;
   Context context_;
   std::vector<Range> pieces_;
-  PackedFloats weights_, bias_;
+  PageArray<float> weights_, bias_;
 };
 
 }  // namespace

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <type_traits>
 
+#include "core/page_array.h"
 #include "kernels/layers.h"
-#include "kernels/packed_floats.h"
 #include "kernels/panels.h"
 
 namespace sbcnn::kernels {
@@ -17,6 +17,8 @@ namespace {
 // Panels follow each other strip by strip while all their weights stay in the second level cache;
 // beyond, each panel walks over the whole image before the next one.
 constexpr std::size_t kCachedWeights = 384 * 1024 / sizeof(float);
+template <class Element>
+constexpr std::size_t kNearWeights = 24 * 1024 / sizeof(Element);
 constexpr int kMostPasses = 32;  // over a panel; with more, fetching its weights is a small matter
 template <class Element>
 constexpr std::ptrdiff_t kFetchedAhead = 128 * 1024 / sizeof(Element);
@@ -57,7 +59,7 @@ class DirectConv {
   DirectConv(const KernelSpec& spec, const Weights& weights, Context context)
       : DirectConv(spec, context) {
     weights_ = context_.weights.take(floats_of<Element>(weight_size_));
-    bias_ = PackedFloats(bias_size_);
+    bias_ = PageArray<float>(bias_size_);
     pack(spec, weights);
     context_.scratch.reserve(scratch_floats());
   }
@@ -128,7 +130,7 @@ class DirectConv {
   std::vector<Panel> panels_;
   std::size_t weight_size_ = 0, bias_size_ = 0;
   WeightMemory::Block weights_;
-  PackedFloats bias_;
+  PageArray<float> bias_;
 };
 
 template <class Element>
@@ -325,7 +327,7 @@ void DirectConv<Element>::run_strip(const Job& job, const Panel& panel, int numb
   const std::size_t skipped = std::size_t(first) * std::size_t(segment.columns) *
                               segment_size(panel, lanes(), segment.length);
   const View<float>& out = job.outputs[std::size_t(panel.piece)];
-  ConvStrip<Element> strip;
+  ConvStrip<Element> strip{};
   strip.input = job.flat ? job.row_of(x, rows.begin)
                          : x.at(top + first * conv_.dilation.height, -conv_.pads.left);
   strip.input += panel.inputs.begin;
@@ -350,21 +352,28 @@ void DirectConv<Element>::run_strip(const Job& job, const Panel& panel, int numb
   strip.output_row_step = std::ptrdiff_t(out.row_stride());
   const int tiles = tiles_of(routines(), panel, job.pixels * job.rows_per_strip);
   const int passes = strips.size() * tiles;
-  strip.upcoming_size = std::ptrdiff_t(panel_size(panel, segment));
-  // Behind the last panel lie the weights of the next layer. A single pass over a large panel
-  // fetches from itself: the next panel would push it out of the cache.
-  const std::ptrdiff_t ahead =
-      passes == 1 ? std::min(strip.upcoming_size, kFetchedAhead<Element>) : strip.upcoming_size;
-  strip.upcoming = passes <= kMostPasses ? weights() + panel.weights + ahead : nullptr;
-  strip.passes = passes;
-  strip.pass = (number - strips.begin) * tiles;
+  strip.weights_near = weight_size_ <= kNearWeights<Element>;
+  if (passes <= kMostPasses) {
+    // Behind the last panel lie the weights of the next layer. A single pass over a large panel
+    // fetches from itself: the next panel would push it out of the cache.
+    const std::ptrdiff_t size = std::ptrdiff_t(panel_size(panel, segment));
+    const std::ptrdiff_t ahead = passes == 1 ? std::min(size, kFetchedAhead<Element>) : size;
+    strip.fetch_evenly(weights() + panel.weights + ahead, size, (number - strips.begin) * tiles,
+                       passes);
+  } else if (strip.weights_near && job.flat && rows.end < job.rows) {
+    // Then what is wanted next is the input of the next strip.
+    const int at = int(&panel - panels_.data()), panels = int(panels_.size());
+    strip.fetch_evenly(job.row_of(x, rows.end),
+                       std::ptrdiff_t(job.pixels) * std::ptrdiff_t(x.pixel_stride()), at * tiles,
+                       panels * tiles);
+  }
   strip.rows = rows.size();
   strip.pixels = rows.end == job.rows ? job.last_pixels : job.pixels;
   strip.vectors = panel.vectors;
   strip.paired = panel.paired;
   strip.tail = panel.tail;
   strip.function = function_;
-  strip.plain = false;
+  strip.plain = job.residual.data() == nullptr && function_.is_identity();
   routines().conv_strip(strip);
   if (function_.kind != Function::clamp) {
     for (int y = 0; y < strip.rows; ++y) {

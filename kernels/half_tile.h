@@ -49,7 +49,7 @@ struct HalfTile {
   using Element = Half;
   static constexpr int kPixels = Rows * Columns;
   static constexpr int kChannels = Vectors * kHalfLanes;
-  static constexpr int kTapsPerLoad = 8;
+  static constexpr int kTapsPerLoad = kTapsPerFetch<Half>;  // 8
   static constexpr int kWeightsPerStep = kTapsPerLoad * kChannels;
   using Pointers = PixelPointers<Half, Rows, Columns>;
 
@@ -125,7 +125,7 @@ struct HalfTile {
   // Adds one segment, in runs of at most kTapsPerFold taps, and returns where the weights of the
   // next begin.
   SBCNN_INLINE const Half* accumulate(Pointers x, int taps, const Half* weights,
-                                      Upcoming<Half>& upcoming) {
+                                      Fetching<Half>& fetching) {
     while (taps > 0) {
       int run = taps < kTapsPerFold ? taps : kTapsPerFold;
       if (taps_in_sum + run > kTapsPerFold) {
@@ -134,11 +134,7 @@ struct HalfTile {
       taps_in_sum += run;
       taps -= run;
       for (; run >= kTapsPerLoad; run -= kTapsPerLoad) {
-        SBCNN_UNROLL
-        for (int i = 0; i < kWeightsPerStep; i += kPerLine<Half>) {
-          __builtin_prefetch(weights + kPrefetch<Half> + i);
-        }
-        upcoming.fetch();
+        fetching.step<kWeightsPerStep>(weights);
         steps<8>(x, weights);
       }
       if (run >= 4) {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 
 namespace sbcnn::kernels {
 
@@ -18,11 +19,20 @@ struct Function {
   enum Kind : int { clamp, leaky_relu, sigmoid, hard_sigmoid, hard_swish };
   Kind kind;
   float alpha, beta;
+
+  bool is_identity() const {
+    return kind == clamp && alpha == -std::numeric_limits<float>::infinity() &&
+           beta == std::numeric_limits<float>::infinity();
+  }
 };
 
 // A half float (IEEE binary16), by its bits: most compilers have no name for it, and all can move
 // it.
 enum class Half : unsigned short {};
+
+// Taps after which a tile fetches what it will need (tile.h).
+template <class Element>
+inline constexpr int kTapsPerFetch = 16 / int(sizeof(Element));
 
 inline constexpr float kLargestHalf = 65504;
 // Products that are summed up in half floats before floats take over (half_tile.h), and what their
@@ -52,12 +62,12 @@ struct ConvStrip {
   float* output;
   std::ptrdiff_t output_step, output_row_step;
 
-  // Weights that will be wanted once all `passes` tiles have read these: `upcoming_size` of them,
-  // a share of which each tile fetches into the second level cache. The strip's first tile is
-  // number `pass`. Null: nothing to fetch.
+  bool weights_near;  // in the first level cache
+  // Weights that will be wanted next: each tile fetches `upcoming_share` of them into the second
+  // level cache, `upcoming_lines` with every few taps; the strip's first tile from `upcoming` on.
   const Element* upcoming;
-  std::ptrdiff_t upcoming_size;
-  int pass, passes;
+  std::ptrdiff_t upcoming_share;
+  int upcoming_lines;
 
   int rows, pixels;
   int vectors;
@@ -65,6 +75,17 @@ struct ConvStrip {
   int tail;           // channels of the last vector, 1 ... lanes; nothing is written beyond them
   Function function;  // if it is a clamp; others are applied to the finished output (see `apply`)
   bool plain;         // no residual and no function
+
+  // `size` weights from `from` on are wanted once `passes` tiles have read these; the strip's first
+  // tile is number `pass` of them. The fields before `weights` are set.
+  void fetch_evenly(const Element* from, std::ptrdiff_t size, int pass, int passes) {
+    const std::ptrdiff_t line = std::ptrdiff_t(64 / sizeof(Element));
+    const std::ptrdiff_t steps =
+        std::ptrdiff_t(segment_rows) * segment_columns * (segment_length / kTapsPerFetch<Element>);
+    upcoming_share = (size + passes - 1) / passes;
+    upcoming_lines = steps == 0 ? 0 : int((upcoming_share + line * steps - 1) / (line * steps));
+    upcoming = from + upcoming_share * pass;
+  }
 };
 
 // Winograd's input transform of `tiles` neighbouring tiles, counted row by row. Frequency f of tile

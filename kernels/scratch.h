@@ -2,7 +2,7 @@
 // needs when it is made; contents do not outlive a call.
 #pragma once
 
-#include "kernels/packed_floats.h"
+#include "core/page_array.h"
 
 namespace sbcnn::kernels {
 
@@ -12,7 +12,7 @@ class Scratch {
     const std::size_t wanted = rounded(floats);
     if (wanted > memory_.size()) {
       memory_ = {};  // first, so that both are never there at once
-      memory_ = PackedFloats(wanted);
+      memory_ = PageArray<float>(wanted);
     }
   }
   // Transforms write dozens of streams at once, each on a page of its own: what is not tiny gets
@@ -25,7 +25,7 @@ class Scratch {
   std::size_t size() const { return memory_.size(); }
 
  private:
-  PackedFloats memory_;
+  PageArray<float> memory_;
 };
 
 }  // namespace sbcnn::kernels

@@ -30,7 +30,7 @@
 
 namespace sbcnn::kernels::SBCNN_ISA {
 
-inline constexpr int kTapsPerStep = 4;
+inline constexpr int kTapsPerStep = kTapsPerFetch<float>;
 // Elements of a line of the cache, and how far ahead of their use weights are fetched from its
 // second level into the first.
 template <class Element>
@@ -38,22 +38,28 @@ inline constexpr int kPerLine = 64 / sizeof(Element);
 template <class Element>
 inline constexpr int kPrefetch = 4096 / sizeof(Element);
 
-// A tile's share of the weights that are wanted next. The first tile to read a panel would wait for
-// memory at every step, the others not at all; so all of them fetch for the next panel, evenly.
+// What a tile fetches while it multiplies. Its own weights come from the second level cache into
+// the first. There they came by the tiles before: the first tile to read a panel would wait for
+// memory at every step, the others not at all; so all of them fetch a share of what is wanted next.
 template <class Element>
-struct Upcoming {
+struct Fetching {
   const Element* next;
   int lines_per_step;
+  bool near;
 
-  SBCNN_INLINE Upcoming(const ConvStrip<Element>& strip, int tile, int weights_per_step)
-      : next(strip.upcoming), lines_per_step(0) {
-    if (next != nullptr) {
-      next += strip.upcoming_size * (strip.pass + tile) / strip.passes;
-      const int lines = (weights_per_step + kPerLine<Element> - 1) / kPerLine<Element>;
-      lines_per_step = (lines + strip.passes - 1) / strip.passes;
+  SBCNN_INLINE Fetching(const ConvStrip<Element>& strip, int tile)
+      : next(strip.upcoming + strip.upcoming_share * tile),
+        lines_per_step(strip.upcoming_lines),
+        near(strip.weights_near) {}
+  // With `WeightsPerStep` weights from `weights` on.
+  template <int WeightsPerStep>
+  SBCNN_INLINE void step(const Element* weights) {
+    if (!near) {
+      SBCNN_UNROLL
+      for (int i = 0; i < WeightsPerStep; i += kPerLine<Element>) {
+        __builtin_prefetch(weights + kPrefetch<Element> + i);
+      }
     }
-  }
-  SBCNN_INLINE void fetch() {
     for (int i = 0; i < lines_per_step; ++i, next += kPerLine<Element>) {
       __builtin_prefetch(next, 0, 2);
     }
@@ -232,13 +238,9 @@ struct Tile {
 
   // Adds one segment and returns where the weights of the next begin.
   SBCNN_INLINE const float* accumulate(Pointers x, int taps, const float* weights,
-                                       Upcoming<float>& upcoming) {
+                                       Fetching<float>& fetching) {
     for (; taps >= kTapsPerStep; taps -= kTapsPerStep) {
-      SBCNN_UNROLL
-      for (int i = 0; i < kWeightsPerStep; i += kPerLine<float>) {
-        __builtin_prefetch(weights + kPrefetch<float> + i);
-      }
-      upcoming.fetch();
+      fetching.step<kWeightsPerStep>(weights);
       four_steps(x, weights);
       weights += kWeightsPerStep;
       x.advance(kTapsPerStep);
@@ -307,14 +309,14 @@ void conv_tiles(const ConvStrip<typename Tile::Element>& strip, int number, int 
     prefetch_output<Rows, Columns, Tile::kChannels>(strip, output);
     Tile tile;
     tile.begin(strip);
-    Upcoming<Element> upcoming(strip, number, Tile::kWeightsPerStep);
+    Fetching<Element> fetching(strip, number);
     const Element* weights = strip.weights;
     const Element* input = strip.input + row * strip.input_row_step + column * strip.input_step;
     for (int i = 0; i < strip.segment_rows; ++i, input += strip.segment_row_step) {
       const Element* segment = input;
       for (int j = 0; j < strip.segment_columns; ++j, segment += strip.segment_column_step) {
         weights = tile.accumulate({segment, strip.input_step, strip.input_row_step},
-                                  strip.segment_length, weights, upcoming);
+                                  strip.segment_length, weights, fetching);
       }
     }
     if (strip.plain) {

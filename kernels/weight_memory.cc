@@ -8,10 +8,11 @@
 #include <cstring>
 #include <new>
 
+#include "core/tensor.h"
+
 namespace sbcnn::kernels {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr int kCollapse = 25;  // MADV_COLLAPSE: since Linux 6.1, named since glibc 2.37
 // Addresses, not memory; more than any board has. Less will do where addresses are scarce.

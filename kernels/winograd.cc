@@ -14,8 +14,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/page_array.h"
 #include "kernels/layers.h"
-#include "kernels/packed_floats.h"
 #include "kernels/panels.h"
 
 namespace sbcnn::kernels {
@@ -63,7 +63,7 @@ class WinogradConv {
   WinogradConv(int outputs, const KernelSpec& spec, const Weights& weights, Context context)
       : WinogradConv(outputs, spec, context) {
     weights_ = context_.weights.take(weight_size_);
-    bias_ = PackedFloats(bias_size_);
+    bias_ = PageArray<float>(bias_size_);
     for (const Part& part : parts_) {
       for (const Panel& panel : part.panels) {
         pack(panel, channels_read(spec), weights);
@@ -120,7 +120,7 @@ class WinogradConv {
   std::size_t weight_size_ = 0, bias_size_ = 0;
   std::size_t inputs_floats_ = 0, products_floats_ = 0;  // of scratch, for each thread
   WeightMemory::Block weights_;
-  PackedFloats bias_;
+  PageArray<float> bias_;
 };
 
 WinogradConv::WinogradConv(int outputs, const KernelSpec& spec, Context context)
@@ -242,13 +242,13 @@ void WinogradConv::multiply(Inputs inputs, Outputs outputs, const Panel& panel, 
   strip.paired = panel.paired;
   strip.tail = lanes;
   strip.plain = true;
-  strip.upcoming_size = std::ptrdiff_t(segment_size(panel, lanes, channels));
-  strip.passes = tiles_of(context_.routines, panel, chunk.tiles);
+  const std::ptrdiff_t size = std::ptrdiff_t(segment_size(panel, lanes, channels));
+  const int passes = tiles_of(context_.routines, panel, chunk.tiles);
   for (int f = 0; f < frequencies(); ++f) {
-    strip.upcoming = strip.weights + strip.upcoming_size;
+    strip.fetch_evenly(strip.weights + size, size, 0, passes);
     context_.routines.conv_strip(strip);
     strip.input += std::ptrdiff_t(most_tiles_) * channels + std::ptrdiff_t(kSkew);
-    strip.weights = strip.upcoming;
+    strip.weights += size;
     strip.output += apart;
   }
 
