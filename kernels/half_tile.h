@@ -134,7 +134,7 @@ struct HalfTile {
       taps_in_sum += run;
       taps -= run;
       for (; run >= kTapsPerLoad; run -= kTapsPerLoad) {
-        fetching.step<kWeightsPerStep>(weights);
+        fetching.advance<kWeightsPerStep>(weights);
         steps<8>(x, weights);
       }
       if (run >= 4) {

@@ -26,7 +26,7 @@
 
 #define SBCNN_INLINE inline __attribute__((always_inline))
 
-// Full unrolling of a loop of constant length; clang does so unasked.
+// Full unrolling of a loop of constant length; of at most 16 rounds, for GCC wants a number.
 #if defined(__clang__)
 #define SBCNN_UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -70,7 +70,7 @@ SBCNN_INLINE Packet multiply_add(Packet a, Packet b, Packet c) {
 SBCNN_INLINE Packet exp(Packet a) {
   return packets::pexp(a);
 }
-// A NaN in a stays one.
+// max, min: a NaN in a stays one.
 SBCNN_INLINE Packet max(Packet a, Packet b) {
   return packets::pmax(a, b);
 }
@@ -92,14 +92,14 @@ SBCNN_INLINE void store(float* p, Packet v, int n) {
 }
 #else
 SBCNN_INLINE Packet load(const float* p, int n) {
-  alignas(16) float lanes[kLanes] = {};
+  alignas(Packet) float lanes[kLanes] = {};
   for (int i = 0; i < n; ++i) {
     lanes[i] = p[i];
   }
   return load_aligned(lanes);
 }
 SBCNN_INLINE void store(float* p, Packet v, int n) {
-  alignas(16) float lanes[kLanes];
+  alignas(Packet) float lanes[kLanes];
   packets::pstore(lanes, v);
   for (int i = 0; i < n; ++i) {
     p[i] = lanes[i];
@@ -108,8 +108,8 @@ SBCNN_INLINE void store(float* p, Packet v, int n) {
 #endif
 
 // sum += w * x[Lane], for a packet x that holds kLanes taps of one pixel. Only NEON multiplies by a
-// lane; elsewhere a broadcast from memory costs no arithmetic. Spelled out for the reason that
-// `accumulate` gives.
+// lane; from AVX on a broadcast from memory costs no arithmetic. Spelled out, or compilers may
+// first copy the lane into a vector of its own.
 #if defined(__aarch64__)
 template <int Lane>
 SBCNN_INLINE void accumulate_lane(Packet& sum, Packet w, Packet x) {

@@ -3,8 +3,9 @@
 // One binary holds the same source for several instruction sets. If two of these object files
 // both emitted, say, std::vector<float>::size(), the linker would keep one, maybe the AVX-512
 // one, and a machine without AVX-512 would die in innocent code. Hence: everything per-ISA lives
-// in the namespace of its ISA, includes nothing of ours but this header, and only plain numbers
-// and raw pointers cross over.
+// in the namespace of its ISA, includes nothing of ours but this header and others that are
+// compiled per ISA, and only plain numbers and raw pointers cross over. Member functions of structs
+// here are for code that is compiled once.
 //
 // Strides and steps count elements, which are floats unless something else is said.
 #pragma once
@@ -40,7 +41,7 @@ inline constexpr float kLargestHalf = 65504;
 inline constexpr int kTapsPerFold = 64;
 inline constexpr float kMostWeightPerFold = 0.5f;
 
-// rows x pixels output pixels times one panel of output channels; inputs and weights are
+// A strip: rows x pixels output pixels times one panel of output channels. Inputs and weights are
 // `Element`s, float or Half, everything else is floats. A panel is up to four vectors of output
 // channels, and maybe a paired one (see tile.h) of up to lanes / 2 channels. Its weights lie packed
 // by segment. A segment is a run of input that is contiguous in memory: a kernel row of whole
@@ -63,21 +64,23 @@ struct ConvStrip {
   std::ptrdiff_t output_step, output_row_step;
 
   bool weights_near;  // in the first level cache
-  // Weights that will be wanted next: each tile fetches `upcoming_share` of them into the second
-  // level cache, `upcoming_lines` with every few taps; the strip's first tile from `upcoming` on.
+  // Weights that will be wanted next. Each tile fetches its share of them, and more where the share
+  // is small, into the second level cache: `upcoming_lines` lines every kTapsPerFetch taps, the
+  // strip's first tile from `upcoming` on, the others `upcoming_share` elements further each.
   const Element* upcoming;
   std::ptrdiff_t upcoming_share;
   int upcoming_lines;
 
-  int rows, pixels;
-  int vectors;
+  int rows, pixels;  // pixels: of a row
+  int vectors;       // without the paired one
   bool paired;
-  int tail;           // channels of the last vector, 1 ... lanes; nothing is written beyond them
+  int tail;           // channels of the last vector, the paired one included; nothing is written
+                      // beyond them
   Function function;  // if it is a clamp; others are applied to the finished output (see `apply`)
-  bool plain;         // no residual and no function
+  bool plain;         // no residual and no clamp
 
   // `size` weights from `from` on are wanted once `passes` tiles have read these; the strip's first
-  // tile is number `pass` of them. The fields before `weights` are set.
+  // tile is number `pass` of them. The segments must have been set.
   void fetch_evenly(const Element* from, std::ptrdiff_t size, int pass, int passes) {
     const std::ptrdiff_t line = std::ptrdiff_t(64 / sizeof(Element));
     const std::ptrdiff_t steps =

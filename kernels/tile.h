@@ -1,28 +1,35 @@
 // The convolution micro-kernel: one tile of the output, computed in registers.
 //
 // A tile is Rows x Columns output pixels times `Vectors` vectors of output channels. Every product
-// adds  input[pixel][tap] * weight[tap][channel]  to sum[pixel][channel], so a step over one tap
-// loads `Vectors` vectors of weights and one float for each pixel, broadcast to a vector, for
-// pixels * Vectors multiply-adds. The sizes follow from the registers there are:
+// adds  input[pixel][tap] * weight[tap][channel]  to sum[pixel][channel], so one tap loads
+// `Vectors` vectors of weights and one float for each pixel, broadcast to a vector, for pixels *
+// Vectors multiply-adds. A core starts about as many loads as multiply-adds at a time, and waits
+// some cycles for a sum: the more pixels and vectors, the fewer loads for each multiply-add, and
+// the more sums that do not wait for each other. Registers set the limit (a paired vector counts as
+// one):
 //
-//   ISA       registers  pixels x vectors
-//   AVX-512   32         14 x 2   9 x 3   6 x 4     sums + weights + 1 broadcast <= 32
-//   AVX2      16          6 x 2   4 x 3             16
-//   SSE2      16          5 x 2   3 x 3             one more for the product: no FMA
-//   NEON      32          8 x 2   6 x 3   5 x 4     sums + weights + one register per pixel
+//   ISA       registers  pixels x vectors           that hold
+//   AVX-512   32         14 x 2   9 x 3   6 x 4     sums, a tap's weights, one broadcast
+//   AVX2      16          6 x 2   4 x 3             the same
+//   SSE2      16          5 x 2   3 x 3             also a product, for there is no FMA
+//   NEON      32          8 x 2   6 x 3   5 x 4     also four taps of every pixel
 //
-// Where the output is too narrow to fill a row of that many pixels, a tile spans two rows.
+// Where the output is too narrow to fill a row of that many pixels, a tile spans two rows. Who
+// picks a size: panels.cc the vectors, conv_strip (strip.h) rows and columns.
 //
 // Taps come in segments, runs of contiguous input (see ConvStrip): with channels last, a kernel row
-// over whole pixels is one segment, which makes a convolution an implicit matrix product without
-// any copy of the input. The border of stored zeros spares the loop all edges.
+// over whole pixels is one segment, unless it is grouped or dilated. That makes a convolution an
+// implicit matrix product without any copy of the input. Inputs are stored with a border of zeros
+// (core/tensor.h), so that the loop knows no edges.
 //
-// A `Paired` tile has one more vector of sums, for up to kLanes / 2 channels: its lanes hold two
-// taps of each channel in turns, which are multiplied in together (see broadcast_pair) and added
-// when the tile is finished. 24 channels on AVX-512 then cost one vector and a half, not two.
+// A `Paired` tile has one more vector of sums, for up to kLanes / 2 channels. It has two lanes for
+// each of them, for even and for odd taps, which are multiplied in together (see broadcast_pair)
+// and added when the tile is finished. 24 channels on AVX-512 then take one and a half times as
+// many multiply-adds as 16, not twice as many. AVX2 and AVX-512 only.
 //
-// What differs by ISA is how one group of taps is multiplied in: x86 broadcasts floats straight
-// from memory, NEON loads four taps of a pixel at once and multiplies by lane.
+// What differs by ISA in this file is how a group of taps is multiplied in: x86 broadcasts floats,
+// from AVX on straight from memory; NEON loads four taps of a pixel at once and multiplies by lane.
+// The rest is in packet.h.
 #pragma once
 
 #include "kernels/packet.h"
@@ -30,44 +37,47 @@
 
 namespace sbcnn::kernels::SBCNN_ISA {
 
-inline constexpr int kTapsPerStep = kTapsPerFetch<float>;
-// Elements of a line of the cache, and how far ahead of their use weights are fetched from its
-// second level into the first.
+inline constexpr int kTapsPerGroup = kTapsPerFetch<float>;
+static_assert(kTapsPerGroup == 4);  // see Tile::four_taps
+// Elements of a line of the cache.
 template <class Element>
 inline constexpr int kPerLine = 64 / sizeof(Element);
+// How far ahead of their use weights are fetched from the second level cache into the first.
 template <class Element>
-inline constexpr int kPrefetch = 4096 / sizeof(Element);
+inline constexpr int kPrefetchDistance = 4096 / sizeof(Element);
 
-// What a tile fetches while it multiplies. Its own weights come from the second level cache into
-// the first. There they came by the tiles before: the first tile to read a panel would wait for
-// memory at every step, the others not at all; so all of them fetch a share of what is wanted next.
+// What a tile fetches while it multiplies: its own weights from the second level cache into the
+// first, and from memory into the second level its share of what is wanted next
+// (ConvStrip::upcoming). If nobody did that, the first tile of a panel would wait for memory all
+// the time, and the others not at all. Both may run past the end of the weights; that does no harm.
 template <class Element>
 struct Fetching {
   const Element* next;
-  int lines_per_step;
-  bool near;
+  int lines_per_group;
+  bool in_first_level;
 
   SBCNN_INLINE Fetching(const ConvStrip<Element>& strip, int tile)
       : next(strip.upcoming + strip.upcoming_share * tile),
-        lines_per_step(strip.upcoming_lines),
-        near(strip.weights_near) {}
-  // With `WeightsPerStep` weights from `weights` on.
-  template <int WeightsPerStep>
-  SBCNN_INLINE void step(const Element* weights) {
-    if (!near) {
+        lines_per_group(strip.upcoming_lines),
+        in_first_level(strip.weights_near) {}
+  // To be called before the next `Count` weights, those at `weights`, are multiplied.
+  template <int Count>
+  SBCNN_INLINE void advance(const Element* weights) {
+    if (!in_first_level) {
       SBCNN_UNROLL
-      for (int i = 0; i < WeightsPerStep; i += kPerLine<Element>) {
-        __builtin_prefetch(weights + kPrefetch<Element> + i);
+      for (int i = 0; i < Count; i += kPerLine<Element>) {
+        __builtin_prefetch(weights + kPrefetchDistance<Element> + i);
       }
     }
-    for (int i = 0; i < lines_per_step; ++i, next += kPerLine<Element>) {
-      __builtin_prefetch(next, 0, 2);
+    for (int i = 0; i < lines_per_group; ++i, next += kPerLine<Element>) {
+      __builtin_prefetch(next, 0, 2);  // to read; not into the first level
     }
   }
 };
 
-// Addresses of the pixels of a tile. x86 adds one or two times a register to a base address for
-// free, so one base serves three pixels and 14 pixels fit into the 16 address registers.
+// Addresses of the pixels of a tile. x86 addresses base, base + step and base + 2 * step for free,
+// so one base serves three pixels, and 14 pixels take five registers and one for the step. NEON,
+// which has registers enough, shares this.
 template <class Element, int Rows, int Columns>
 struct PixelPointers {
   static constexpr int kBasesPerRow = (Columns + 2) / 3;
@@ -100,7 +110,8 @@ struct PixelPointers {
   }
 };
 
-// What happens to sums while they are in registers. Unless `Plain`, that is residual and clamping.
+// Stores finished sums; unless `Plain`, adds the residual and clamps first. (No
+// std::numeric_limits: see routines.h.)
 template <bool Plain>
 struct Epilogue {
   Packet lower, upper;
@@ -147,9 +158,9 @@ struct Tile {
     }
   }
 
-  // Tap number `Tap` after the pointers, into the vectors that are not paired.
+  // The tap at offset `Tap`, into the vectors that are not paired.
   template <int Tap>
-  SBCNN_INLINE void step(const Pointers& x, const float* weights) {
+  SBCNN_INLINE void tap(const Pointers& x, const float* weights) {
     if constexpr (Vectors > 0) {
       Packet w[Vectors];
       SBCNN_UNROLL
@@ -169,19 +180,19 @@ struct Tile {
 
   // Taps `Tap` and `Tap` + 1. Their weights lie together: both taps' vectors, then the paired one.
   template <int Tap>
-  SBCNN_INLINE void step_pair(const Pointers& x, const float* weights) {
-    step<Tap>(x, weights);
+  SBCNN_INLINE void tap_pair(const Pointers& x, const float* weights) {
+    tap<Tap>(x, weights);
     const Packet w = load_aligned(weights + 2 * Vectors * kLanes);
     SBCNN_UNROLL
     for (int p = 0; p < kPixels; ++p) {
       kernels::SBCNN_ISA::accumulate(sum[p][Vectors], w, broadcast_pair(x[p] + Tap));
     }
-    step<Tap + 1>(x, weights + Vectors * kLanes);
+    tap<Tap + 1>(x, weights + Vectors * kLanes);
   }
 
 #if defined(__aarch64__)
   template <int Lane>
-  SBCNN_INLINE void step_lane(const Packet (&x)[kPixels], const float* weights) {
+  SBCNN_INLINE void tap_of_lane(const Packet (&x)[kPixels], const float* weights) {
     Packet w[Vectors];
     SBCNN_UNROLL
     for (int v = 0; v < Vectors; ++v) {
@@ -197,33 +208,36 @@ struct Tile {
   }
 #endif
 
-  SBCNN_INLINE void four_steps(const Pointers& x, const float* weights) {
+  SBCNN_INLINE void four_taps(const Pointers& x, const float* weights) {
 #if defined(__aarch64__)
+    static_assert(!Paired);
     Packet taps[kPixels];
     SBCNN_UNROLL
     for (int p = 0; p < kPixels; ++p) {
       taps[p] = load(x[p]);
     }
-    step_lane<0>(taps, weights);
-    step_lane<1>(taps, weights);
-    step_lane<2>(taps, weights);
-    step_lane<3>(taps, weights);
+    tap_of_lane<0>(taps, weights);
+    tap_of_lane<1>(taps, weights);
+    tap_of_lane<2>(taps, weights);
+    tap_of_lane<3>(taps, weights);
 #else
     if constexpr (Paired) {
-      step_pair<0>(x, weights);
-      step_pair<2>(x, weights + (2 * Vectors + 1) * kLanes);
+      static_assert(!Paired || kPairsTaps);
+      tap_pair<0>(x, weights);
+      tap_pair<2>(x, weights + (2 * Vectors + 1) * kLanes);
     } else {
-      step<0>(x, weights);
-      step<1>(x, weights + Vectors * kLanes);
-      step<2>(x, weights + 2 * Vectors * kLanes);
-      step<3>(x, weights + 3 * Vectors * kLanes);
+      tap<0>(x, weights);
+      tap<1>(x, weights + Vectors * kLanes);
+      tap<2>(x, weights + 2 * Vectors * kLanes);
+      tap<3>(x, weights + 3 * Vectors * kLanes);
     }
 #endif
   }
 
-  // The last tap of a segment has no neighbour: its pair is itself, times weights of zero.
-  SBCNN_INLINE void last_step(const Pointers& x, const float* weights) {
-    step<0>(x, weights);
+  // A tap that is left over. In a paired tile it is the last of an odd segment, and its pair is
+  // itself, times weights of zero: what lies behind it may be no number.
+  SBCNN_INLINE void one_tap(const Pointers& x, const float* weights) {
+    tap<0>(x, weights);
     if constexpr (Paired) {
       const Packet w = load_aligned(weights + Vectors * kLanes);
       SBCNN_UNROLL
@@ -233,28 +247,28 @@ struct Tile {
     }
   }
 
-  static constexpr int kWeightsPerStep =
-      (kTapsPerStep * Vectors + (Paired ? kTapsPerStep / 2 : 0)) * kLanes;
+  static constexpr int kWeightsPerGroup =
+      (kTapsPerGroup * Vectors + (Paired ? kTapsPerGroup / 2 : 0)) * kLanes;
 
   // Adds one segment and returns where the weights of the next begin.
   SBCNN_INLINE const float* accumulate(Pointers x, int taps, const float* weights,
                                        Fetching<float>& fetching) {
-    for (; taps >= kTapsPerStep; taps -= kTapsPerStep) {
-      fetching.step<kWeightsPerStep>(weights);
-      four_steps(x, weights);
-      weights += kWeightsPerStep;
-      x.advance(kTapsPerStep);
+    for (; taps >= kTapsPerGroup; taps -= kTapsPerGroup) {
+      fetching.advance<kWeightsPerGroup>(weights);
+      four_taps(x, weights);
+      weights += kWeightsPerGroup;
+      x.advance(kTapsPerGroup);
     }
     if constexpr (Paired) {
       if (taps >= 2) {
-        step_pair<0>(x, weights);
+        tap_pair<0>(x, weights);
         weights += (2 * Vectors + 1) * kLanes;
         x.advance(2);
         taps -= 2;
       }
     }
     for (; taps > 0; --taps) {
-      last_step(x, weights);
+      one_tap(x, weights);
       weights += kSums * kLanes;
       x.advance(1);
     }
@@ -282,7 +296,7 @@ struct Tile {
   }
 };
 
-// The lines of the output that the tile will write, so that they are at hand when it is done.
+// About the lines of the output that the tile will write, so that they are at hand when it is done.
 template <int Rows, int Columns, int Channels, class Element>
 SBCNN_INLINE void prefetch_output(const ConvStrip<Element>& strip, const float* output) {
   SBCNN_UNROLL
@@ -299,7 +313,8 @@ SBCNN_INLINE void prefetch_output(const ConvStrip<Element>& strip, const float* 
 }
 
 // `tiles` tiles side by side, of which the first is number `number` of the strip and begins at
-// pixel (`row`, `column`). Where there are few taps, calls would cost as much as they do.
+// pixel (`row`, `column`). One call for many tiles: where there are few taps, a call for each would
+// cost as much as its arithmetic.
 template <class Tile, int Rows, int Columns>
 void conv_tiles(const ConvStrip<typename Tile::Element>& strip, int number, int row, int column,
                 int tiles) {
