@@ -6,7 +6,9 @@
 #include <utility>
 #include <zmq.hpp>
 
+#include "net/doorkeeper.h"
 #include "net/interface.h"
+#include "net/secret.h"
 
 namespace sbcnn::net {
 namespace {
@@ -71,6 +73,11 @@ bool is_endpoint(const std::string& text) {
   }
 }
 
+ZmqOptions with_keys(ZmqOptions options, const std::string& secret) {
+  options.keys = keys_of(secret);
+  return options;
+}
+
 std::uint64_t random_number() {
   std::random_device source;
   std::uniform_int_distribution<std::uint64_t> any;
@@ -84,7 +91,7 @@ class Rendezvous::Impl {
   explicit Impl(RendezvousOptions options);
 
   int port() const { return port_; }
-  std::uint64_t ignored() const { return ignored_; }
+  std::uint64_t ignored() const { return ignored_ + (doorkeeper_ ? doorkeeper_->refused() : 0); }
   std::unique_ptr<Transport> accept(Deadline, const Check&);
 
  private:
@@ -105,7 +112,9 @@ class Rendezvous::Impl {
   [[noreturn]] void throw_missing() const;
 
   RendezvousOptions options_;
+  // In this order, for they end in the reverse one.
   zmq::context_t context_;
+  std::unique_ptr<Doorkeeper> doorkeeper_;  // if there are keys
   zmq::socket_t router_{context_, zmq::socket_type::router};
   ZmqEndpoint data_;
   int port_ = 0;
@@ -115,13 +124,17 @@ class Rendezvous::Impl {
 
 Rendezvous::Impl::Impl(RendezvousOptions options)
     : options_(std::move(options)),
-      data_("tcp://" + options_.bind + ":*", options_.transport),
+      data_("tcp://" + options_.bind + ":*", with_keys(options_.transport, options_.token)),
       guests_(std::size_t(options_.size)) {
   const std::string address =
       "tcp://" + options_.bind + ":" + (options_.port == 0 ? "*" : std::to_string(options_.port));
   router_.set(zmq::sockopt::linger, kLingerMilliseconds);
   router_.set(zmq::sockopt::ipv6, true);
   router_.set(zmq::sockopt::maxmsgsize, kLargestHello);
+  router_.set(zmq::sockopt::handshake_ivl, int(kHandshakeTimeout.count()));
+  if (const auto keys = keys_of(options_.token)) {
+    doorkeeper_ = std::make_unique<Doorkeeper>(context_, router_, *keys);
+  }
   try {
     router_.bind(address);
     const std::string bound = router_.get(zmq::sockopt::last_endpoint);
@@ -157,6 +170,9 @@ void Rendezvous::Impl::await_guests(Deadline deadline, const Check& check) {
     if (check) {
       check();
     }
+    if (doorkeeper_ && doorkeeper_->first_refusal() && options_.transport.on_refusal) {
+      options_.transport.on_refusal(refusal_text(port_));
+    }
     if (Clock::now() >= deadline) {
       throw_missing();
     }
@@ -173,7 +189,7 @@ std::optional<std::pair<std::string, Hello>> Rendezvous::Impl::next_hello(Deadli
   }
   auto message = parts.size() == 2 ? decode_handshake(bytes_of(parts[1])) : std::nullopt;
   auto* const hello = message ? std::get_if<Hello>(&*message) : nullptr;
-  if (hello == nullptr || !equal_secrets(options_.token, hello->token)) {
+  if (hello == nullptr || !equal_secrets(token_of(options_.token), hello->token)) {
     ++ignored_;
     return std::nullopt;
   }
@@ -303,13 +319,16 @@ std::optional<Handshake> ask(const JoinOptions& options, const Route& route,
   dealer.set(zmq::sockopt::linger, 0);
   dealer.set(zmq::sockopt::ipv6, true);
   dealer.set(zmq::sockopt::maxmsgsize, kLargestAnswer);
+  if (const auto keys = keys_of(options.token)) {
+    become_client(dealer, *keys);
+  }
   const int port = split_host_and_port(options.root).port;
   try {
     dealer.connect("tcp://" + host_and_port(route.remote, port));
   } catch (const zmq::error_t& e) {
     throw Error(Error::Code::io, "cannot connect to rank 0 at " + options.root + ": " + e.what());
   }
-  dealer.send(frame_of(Hello{options.protocol, options.token, options.rank, options.host,
+  dealer.send(frame_of(Hello{options.protocol, token_of(options.token), options.rank, options.host,
                              options.version, options.size, endpoint}),
               zmq::send_flags::none);
   while (Clock::now() < deadline) {
@@ -351,7 +370,8 @@ std::unique_ptr<Transport> join(const JoinOptions& options, Deadline deadline, c
   const std::string self = describe_rank(options.rank, options.host);
   const Route route = route_to(split_host_and_port(options.root).host);
   const std::string bind = host_and_port(route.local, 0);
-  ZmqEndpoint data("tcp://" + bind.substr(0, bind.rfind(':')) + ":*", options.transport);
+  ZmqEndpoint data("tcp://" + bind.substr(0, bind.rfind(':')) + ":*",
+                   with_keys(options.transport, options.token));
   const std::string endpoint = "tcp://" + host_and_port(route.local, data.port());
   auto answer = ask(options, route, endpoint, deadline, check);
   if (!answer) {

@@ -11,6 +11,8 @@
 //            auto transport = meeting.accept(deadline);
 //   others:  auto transport = join({.root = endpoint, .rank = 2, .size = 4, .token = t}, deadline);
 //
+// `token` is the job's secret (see secret.h), from make_secret or any text of our own. If there are
+// keys in it, the meeting and the world are encrypted, and only ranks of the job can connect.
 // Whoever does not know the token is not answered at all, and counted.
 #pragma once
 
@@ -33,7 +35,7 @@ struct RendezvousOptions {
   int size = 1;
   std::string bind = "*";    // interface, by address; "*": all
   int port = 0;              // 0: a free one
-  std::string token = {};    // at most kLongestText bytes
+  std::string token = {};    // at most kLongestText bytes; goes before transport.keys
   std::string version = {};  // of the software; for messages
   std::uint32_t protocol = kProtocolVersion;
   std::vector<std::string> hosts = {};  // names of the boards by rank, for messages; may be empty
@@ -56,7 +58,7 @@ class Rendezvous {
   // Once. Throws Error(timeout) naming who is missing, Error(protocol) naming who does not fit.
   std::unique_ptr<Transport> accept(Deadline, const Check& = {});
 
-  std::uint64_t ignored() const;  // messages that were not a Hello with our token
+  std::uint64_t ignored() const;
 
  private:
   class Impl;

@@ -14,11 +14,12 @@ Error abort_error(const std::string& reason, const std::string& peer_name) {
   return {Error::Code::peer_lost, reason + " [told by " + peer_name + "]"};
 }
 
-Error lost_error(const std::string& peer_name) {
+Error lost_error(const std::string& peer_name, const std::string& when) {
   return {Error::Code::peer_lost,
-          peer_name +
-              " is lost: its connection broke; look whether the process was killed or "
-              "the board went off the network"};
+          peer_name + " is lost: its connection broke or fell silent" +
+              (when.empty() ? "" : " (" + when + ")") +
+              "; look whether the process was killed or stopped, or the board went off the "
+              "network"};
 }
 
 }  // namespace sbcnn::net

@@ -91,8 +91,9 @@ class Transport {
 // How error messages call a rank: "rank 2 (pi3)", or "rank 2" without a host name.
 std::string describe_rank(int rank, std::string_view host);
 
-// Thrown by receive() when `peer` sent abort(reason), and when its connection broke.
+// Thrown by receive() when `peer` sent abort(reason), and when its connection broke; `when` says
+// since when, where that is known.
 Error abort_error(const std::string& reason, const std::string& peer_name);
-Error lost_error(const std::string& peer_name);
+Error lost_error(const std::string& peer_name, const std::string& when = {});
 
 }  // namespace sbcnn::net

@@ -6,6 +6,7 @@
 #include <utility>
 #include <zmq.hpp>
 
+#include "net/doorkeeper.h"
 #include "net/wire.h"
 
 namespace sbcnn::net {
@@ -56,6 +57,11 @@ void poll(std::vector<zmq::pollitem_t>& items, milliseconds timeout) {
   }
 }
 
+std::string seconds_since(Deadline t) {
+  const auto tenths = std::chrono::duration_cast<milliseconds>(Clock::now() - t).count() / 100;
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
+}
+
 std::span<const std::byte> bytes_of(const zmq::message_t& frame) {
   return {frame.data<std::byte>(), frame.size()};
 }
@@ -65,16 +71,31 @@ struct Link {
   enum class State { none, connecting, up, broken, left };
   State state = State::none;
   Deadline broken_at{};
+  Deadline heard_at{};  // when the last message from there was taken
   zmq::socket_t push, monitor;
 };
+
+// For errors: "noticed 0.4 s ago, last message 3.1 s ago".
+std::string since(const Link& link) {
+  return "noticed " + seconds_since(link.broken_at) + " ago, " +
+         (link.heard_at == Deadline{} ? "no message before"
+                                      : "last message " + seconds_since(link.heard_at) + " ago");
+}
 
 }  // namespace
 
 struct ZmqEndpoint::Bound {
   ZmqOptions options;
   zmq::context_t context;
+  // Declared in the order in which they end, last first.
+  std::unique_ptr<Doorkeeper> doorkeeper;  // if there are keys
   zmq::socket_t pull{context, zmq::socket_type::pull};
   std::string address;
+
+  std::uint64_t refused() const { return doorkeeper ? doorkeeper->refused() : 0; }
+  int port() const {
+    return address.starts_with("tcp://") ? std::stoi(address.substr(address.rfind(':') + 1)) : 0;
+  }
 };
 
 class ZmqTransport final : public Transport {
@@ -102,7 +123,7 @@ class ZmqTransport final : public Transport {
     end(FrameKind::abort, cause_.empty() ? reason.substr(0, kLongestReason) : cause_);
   }
   void set_watch(Watch watch) override { watch_ = std::move(watch); }
-  std::uint64_t dropped() const noexcept override { return dropped_; }
+  std::uint64_t dropped() const noexcept override { return dropped_ + refused_; }
 
  private:
   void connect(int peer);
@@ -111,6 +132,7 @@ class ZmqTransport final : public Transport {
   std::optional<Header> accept(const zmq::message_t&) const;
   void note_farewell(const Header&, std::span<const std::byte> payload);
   void read_monitors();
+  void check_door();
   void check_grace();
   void wait(Deadline);
   void say(FrameKind farewell, std::string_view reason);
@@ -128,9 +150,10 @@ class ZmqTransport final : public Transport {
   std::vector<Link> links_;
   std::vector<zmq::pollitem_t> items_;
   std::optional<Error> failure_;
-  std::string cause_;  // what the first abort of a peer said
-  bool news_ = false;  // a peer has left since receive() returned
-  std::uint64_t dropped_ = 0;
+  std::string cause_;          // what the first abort of a peer said
+  bool news_ = false;          // a peer has left since receive() returned
+  std::uint64_t dropped_ = 0;  // frames
+  std::uint64_t refused_ = 0;  // connections
   Watch watch_;
   Deadline next_watch_{};
   bool ended_ = false;
@@ -166,10 +189,16 @@ void ZmqTransport::connect(int peer) {
   link.push.set(zmq::sockopt::ipv6, true);
   link.push.set(zmq::sockopt::reconnect_ivl, 100);
   link.push.set(zmq::sockopt::reconnect_ivl_max, 2000);
-  // Only the sending end pings: the receiving end of a long message over a slow link hears
-  // nothing else for as long as that takes.
+  if (options.keys) {
+    become_client(link.push, *options.keys);
+  }
   link.push.set(zmq::sockopt::heartbeat_ivl, milliseconds_of(options.heartbeat_interval));
   link.push.set(zmq::sockopt::heartbeat_timeout, milliseconds_of(options.heartbeat_timeout));
+  // TCP_USER_TIMEOUT: also counts while the peer's window is shut.
+  link.push.set(zmq::sockopt::tcp_maxrt, milliseconds_of(options.heartbeat_timeout));
+  if (options.send_buffer > 0) {
+    link.push.set(zmq::sockopt::sndbuf, options.send_buffer);
+  }
   const std::string monitor = "inproc://monitor-" + std::to_string(peer);
   if (zmq_socket_monitor(link.push.handle(), monitor.c_str(),
                          ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0) {
@@ -203,6 +232,7 @@ void ZmqTransport::await_links(Deadline deadline, const std::function<void()>& c
     std::vector<zmq::pollitem_t> monitors(items_.begin() + 1, items_.end());
     poll(monitors, std::min(until(deadline), kWatchInterval));
     read_monitors();
+    check_door();
   }
 }
 
@@ -260,6 +290,7 @@ std::optional<Message> ZmqTransport::receive(Deadline deadline) {
     }
     const bool over = Clock::now() >= deadline;
     wait(deadline);  // looks at the sockets in any case
+    check_door();
     check_grace();
     if (over && !failure_) {
       return take();
@@ -286,6 +317,9 @@ std::optional<Message> ZmqTransport::take() {
       continue;
     }
     const auto payload = bytes_of(*frame).subspan(kHeaderBytes);
+    Link& link = links_[header->source];
+    link.heard_at = Clock::now();
+    link.broken_at = std::max(link.broken_at, link.heard_at);
     if (header->kind == FrameKind::message) {
       return Message{int(header->source), header->tag, payload, frame};
     }
@@ -334,13 +368,21 @@ void ZmqTransport::read_monitors() {
   }
 }
 
+// Counts who was turned away at the port, and tells of the first.
+void ZmqTransport::check_door() {
+  refused_ = in_->refused();
+  if (in_->doorkeeper && in_->doorkeeper->first_refusal() && in_->options.on_refusal) {
+    in_->options.on_refusal(refusal_text(in_->port()));
+  }
+}
+
 // A broken link whose peer has not said goodbye in time is a lost peer.
 void ZmqTransport::check_grace() {
   for (std::size_t peer = 0; peer < links_.size() && !failure_; ++peer) {
     const Link& link = links_[peer];
     if (link.state == Link::State::broken &&
         Clock::now() >= link.broken_at + in_->options.farewell_grace) {
-      failure_ = lost_error(peer_name(int(peer)));
+      failure_ = lost_error(peer_name(int(peer)), since(link));
     }
   }
 }
@@ -407,17 +449,23 @@ void ZmqTransport::end(std::optional<FrameKind> farewell, std::string_view reaso
   }
   out_context_.close();
   in_->pull.close();
+  in_->doorkeeper.reset();
   in_->context.close();
 }
 
 ZmqEndpoint::ZmqEndpoint(const std::string& address, ZmqOptions options)
     : bound_(std::make_unique<Bound>()) {
-  bound_->options = options;
+  bound_->options = std::move(options);
   try {
+    if (bound_->options.keys) {
+      bound_->doorkeeper =
+          std::make_unique<Doorkeeper>(bound_->context, bound_->pull, *bound_->options.keys);
+    }
     bound_->pull.set(zmq::sockopt::linger, 0);
     bound_->pull.set(zmq::sockopt::rcvhwm, 0);
     bound_->pull.set(zmq::sockopt::ipv6, true);
-    bound_->pull.set(zmq::sockopt::maxmsgsize, std::int64_t(options.max_message));
+    bound_->pull.set(zmq::sockopt::handshake_ivl, milliseconds_of(kHandshakeTimeout));
+    bound_->pull.set(zmq::sockopt::maxmsgsize, std::int64_t(bound_->options.max_message));
     bound_->pull.bind(address);
     bound_->address = bound_->pull.get(zmq::sockopt::last_endpoint);
   } catch (const zmq::error_t& e) {
@@ -434,8 +482,7 @@ const std::string& ZmqEndpoint::address() const {
 }
 
 int ZmqEndpoint::port() const {
-  const std::string& a = bound_->address;
-  return a.starts_with("tcp://") ? std::stoi(a.substr(a.rfind(':') + 1)) : 0;
+  return bound_->port();
 }
 
 std::unique_ptr<Transport> ZmqEndpoint::connect(World world, Deadline deadline,

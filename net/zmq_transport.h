@@ -3,31 +3,48 @@
 //
 // Two phases, for a rank's address is known only after it is bound: listen, tell the others (see
 // rendezvous.h), connect. Frames are those of wire.h; whatever else arrives on the port (foreign
-// programs, other jobs, garbage) is counted and dropped.
+// programs, other jobs, garbage) is counted and dropped. With keys the port hears nobody but the
+// job's ranks, and all links are encrypted (see secret.h); connections it refused are counted, too.
 //
-// A peer is lost when the connection to it breaks (its process ended: at once) or answers no
-// heartbeat (its board or network went down). Then `farewell_grace` is left for a goodbye that
-// may still be on its way over the other link.
+// A peer is lost when the connection to it breaks (its process ended: at once), when it answers no
+// heartbeat (its process is frozen, its board or network down), or when what was sent to it is not
+// taken in for as long (the same, while a long message is under way: heartbeats queue up behind
+// it). libzmq's thread answers heartbeats, so a rank that computes is not lost, and only the
+// sending end of a link asks: the receiving end of a long message over a slow link hears nothing
+// else for as long as that takes. How far a heartbeat can be behind data in the kernel is what
+// `send_buffer` bounds. Then `farewell_grace` is left for a goodbye that may still be on its way
+// over the other link; every message from that peer begins it anew.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "net/secret.h"
 #include "net/transport.h"
 
 namespace sbcnn::net {
 
 struct ZmqOptions {
   // A silent peer is lost after interval + timeout + grace at the latest.
-  std::chrono::milliseconds heartbeat_interval{500};
-  std::chrono::milliseconds heartbeat_timeout{2500};
-  std::chrono::milliseconds farewell_grace{1000};
+  std::chrono::milliseconds heartbeat_interval{200};
+  std::chrono::milliseconds heartbeat_timeout{1200};
+  std::chrono::milliseconds farewell_grace{400};
+  // Bytes for each link, of which the kernel takes twice; 0: as many as it likes, which is several
+  // megabytes. Times peers over the slowest link's speed it has to stay below the timeout: 16 ranks
+  // at 100 Mbit/s need 0.3 s.
+  int send_buffer = 128 * 1024;
   std::chrono::milliseconds linger{2000};  // of close() and abort()
   std::uint64_t max_message = 1ULL << 30;  // bytes of one frame; larger ones are not accepted
+  // Of the job. None: nothing is encrypted, and whoever reaches the port is heard.
+  std::optional<CurveKeys> keys = {};
+  // Gets a line for people when the port turned somebody away for the first time; on the thread
+  // that waits on the Transport.
+  std::function<void(const std::string&)> on_refusal = {};
 };
 
 struct Peer {

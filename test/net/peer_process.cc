@@ -1,7 +1,9 @@
 #include "peer_process.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -28,7 +30,7 @@ std::string peer_program() {
   return path.substr(0, path.rfind('/') + 1) + "net_peer";
 }
 
-pid_t start(std::vector<std::string> arguments) {
+pid_t start(std::vector<std::string> arguments, int output) {
   arguments.insert(arguments.begin(), peer_program());
   std::vector<char*> argv;
   for (auto& a : arguments) {
@@ -36,7 +38,12 @@ pid_t start(std::vector<std::string> arguments) {
   }
   argv.push_back(nullptr);
   pid_t child = 0;
-  if (posix_spawn(&child, argv[0], nullptr, nullptr, argv.data(), environ) != 0) {
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+  const int error = posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) {
     throw std::runtime_error("cannot start " + arguments[0]);
   }
   return child;
@@ -44,15 +51,21 @@ pid_t start(std::vector<std::string> arguments) {
 
 }  // namespace
 
-PeerWorld::PeerWorld(int size) {
+PeerWorld::PeerWorld(int size, const std::string& secret) {
   std::vector<std::string> hosts;
   for (int r = 0; r < size; ++r) {
     hosts.push_back("board" + std::to_string(r));
   }
-  Rendezvous meeting({.size = size, .bind = "127.0.0.1", .token = kPeerToken, .hosts = hosts});
+  Rendezvous meeting({.size = size, .bind = "127.0.0.1", .token = secret, .hosts = hosts});
   for (int r = 1; r < size; ++r) {
-    children_.push_back(
-        start({meeting.endpoint("127.0.0.1"), std::to_string(r), std::to_string(size)}));
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+      throw std::runtime_error("cannot make a pipe");
+    }
+    outputs_.push_back(ends[0]);
+    children_.push_back(start(
+        {meeting.endpoint("127.0.0.1"), std::to_string(r), std::to_string(size), secret}, ends[1]));
+    close(ends[1]);
   }
   comm_ = std::make_unique<Communicator>(meeting.accept(soon()));
 }
@@ -63,6 +76,21 @@ PeerWorld::~PeerWorld() {
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
   }
+  for (const int fd : outputs_) {
+    close(fd);
+  }
+}
+
+std::string PeerWorld::last_words(int rank, Deadline deadline) {
+  pollfd fd{outputs_[std::size_t(rank - 1)], POLLIN, 0};
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+  if (poll(&fd, 1, int(std::max<long>(left, 0))) != 1) {
+    return {};
+  }
+  std::string words(4096, '\0');
+  const ssize_t count = read(fd.fd, words.data(), words.size());
+  words.resize(std::size_t(std::max<ssize_t>(count, 0)));
+  return words;
 }
 
 void PeerWorld::ask(int rank, Request, std::chrono::milliseconds duration) {

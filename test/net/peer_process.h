@@ -21,7 +21,7 @@ inline constexpr Tag kPeerRequest{.context = Context::control};
 // the destructor kills what is left.
 class PeerWorld {
  public:
-  explicit PeerWorld(int size);
+  explicit PeerWorld(int size, const std::string& secret = kPeerToken);
   ~PeerWorld();
   PeerWorld(const PeerWorld&) = delete;
   PeerWorld& operator=(const PeerWorld&) = delete;
@@ -29,11 +29,16 @@ class PeerWorld {
   Communicator& comm() { return *comm_; }
   void signal(int rank, int number) const { kill(children_[std::size_t(rank - 1)], number); }
 
+  pid_t process(int rank) const { return children_[std::size_t(rank - 1)]; }
+  // What made that rank end; empty if it has not at the deadline.
+  std::string last_words(int rank, Deadline);
+
   enum Request { compute };  // spins without looking at the network
   void ask(int rank, Request, std::chrono::milliseconds);
 
  private:
   std::vector<pid_t> children_;
+  std::vector<int> outputs_;  // of theirs
   std::unique_ptr<Communicator> comm_;
 };
 

@@ -17,6 +17,8 @@ std::string name_of(Kind kind) {
       return "tcp";
     case Kind::ipc:
       return "ipc";
+    case Kind::curve:
+      return "tcp with CURVE";
   }
   return "";
 }
@@ -25,7 +27,7 @@ Deadline in(std::chrono::milliseconds t) {
   return Clock::now() + t;
 }
 
-std::vector<std::unique_ptr<Transport>> make_world(Kind kind, int size, const ZmqOptions& options) {
+std::vector<std::unique_ptr<Transport>> make_world(Kind kind, int size, ZmqOptions options) {
   std::vector<std::string> hosts;
   for (int r = 0; r < size; ++r) {
     hosts.push_back("board" + std::to_string(r));
@@ -38,10 +40,13 @@ std::vector<std::unique_ptr<Transport>> make_world(Kind kind, int size, const Zm
     }
     return ranks;
   }
+  if (kind == Kind::curve) {
+    options.keys = keys_of(make_secret(Security::curve));
+  }
   std::vector<ZmqEndpoint> endpoints;
   World world{0, 0x5eed, {}};
   for (int r = 0; r < size; ++r) {
-    endpoints.emplace_back(kind == Kind::tcp ? "tcp://127.0.0.1:*" : "ipc://*", options);
+    endpoints.emplace_back(kind == Kind::ipc ? "ipc://*" : "tcp://127.0.0.1:*", options);
     world.peers.push_back({endpoints.back().address(), hosts[std::size_t(r)]});
   }
   for (int r = 0; r < size; ++r) {

@@ -12,12 +12,12 @@
 
 namespace sbcnn::net::test {
 
-enum class Kind { inproc, tcp, ipc };
-inline constexpr Kind kKinds[] = {Kind::inproc, Kind::tcp, Kind::ipc};
+enum class Kind { inproc, tcp, ipc, curve };  // curve: encrypted, over tcp
+inline constexpr Kind kKinds[] = {Kind::inproc, Kind::tcp, Kind::ipc, Kind::curve};
 std::string name_of(Kind);
 
 // The host of rank r is called "board<r>".
-std::vector<std::unique_ptr<Transport>> make_world(Kind, int size, const ZmqOptions& = {});
+std::vector<std::unique_ptr<Transport>> make_world(Kind, int size, ZmqOptions = {});
 
 Deadline in(std::chrono::milliseconds);
 inline Deadline soon() {
