@@ -16,7 +16,7 @@ void add_worker(CLI::App& app, Action& action) {
   c.add_option("--size", options->size, "ranks in all")->required()->check(CLI::Range(2, 4096));
   c.add_option("--root", options->root, "ADDR:PORT of rank 0")->required();
   c.add_option("--connect-timeout", *seconds, "seconds to join")->check(CLI::Range(0.1, 3600.0));
-  c.footer("Example:\n  echo TOKEN | sbcnn worker --rank 1 --size 4 --root 192.168.0.1:4711");
+  c.footer("Example:\n  echo SECRET | sbcnn worker --rank 1 --size 4 --root 192.168.0.1:4711");
   c.callback([options, seconds, &action] {
     action = [options, seconds] {
       options->connect_timeout = std::chrono::milliseconds(long(*seconds * 1000));

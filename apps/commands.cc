@@ -140,6 +140,13 @@ void ClusterArguments::add_to(CLI::App& command) {
   add_plan_options_to(command);
   command.add_option("--rsh", session.rsh, "command that reaches other boards instead of ssh")
       ->type_name("CMD");
+  CLI::Option* const plain = command.add_flag(
+      "--insecure", insecure,
+      "do not encrypt what travels between boards, and believe whoever reaches their ports");
+  command
+      .add_flag("--encrypt", encrypt,
+                "encrypt between ranks on this board, too; else only jobs with other boards are")
+      ->excludes(plain);
   command.add_option("--connect-timeout", connect_timeout, "seconds for all boards to join")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str()
@@ -156,6 +163,10 @@ SessionOptions ClusterArguments::options() const {
   o.hostfile = hostfile;
   o.connect_timeout = to_milliseconds(connect_timeout);
   o.step_timeout = to_milliseconds(step_timeout);
+  o.encryption = insecure  ? Encryption::never
+                 : encrypt ? Encryption::always
+                           : Encryption::automatic;
+  o.tell = [](const std::string& line) { print_line("sbcnn: warning: " + line); };
   o.interrupted = [] { return caught_signal() != 0; };
   return o;
 }

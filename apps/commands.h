@@ -51,6 +51,7 @@ struct ClusterArguments {
   KernelArguments kernels;
   std::string hostfile;
   double connect_timeout = 10, step_timeout = 30;  // seconds
+  bool insecure = false, encrypt = false;
 
   void add_to(CLI::App& command);
   void add_plan_options_to(CLI::App& command);  // those that a plan hangs on

@@ -2,7 +2,7 @@
 //
 // A local worker is our own binary; a remote one is `ssh [options] [user@]host -- 'exec BINARY
 // worker ...'`. Each gets `worker --rank R --size N --root ADDR:PORT` on its command line and the
-// job's secret token as the first line of its standard input, where no `ps` shows it. Standard
+// job's secret as the first line of its standard input, where no `ps` shows it. Standard
 // input then stays open as a lifeline: a worker that reads its end must exit. So whatever ends
 // rank 0, SIGKILL and a closed terminal included, ends the workers. What workers write, to
 // stdout or stderr, comes out line by line with a "[rank host] " in front.
@@ -33,7 +33,7 @@ struct WorkerSpec {
 
 struct LauncherOptions {
   int world = 1;
-  std::string token;                  // no line breaks, at most 1024 bytes
+  std::string token;                  // the secret: no line breaks, at most 1024 bytes
   std::string rsh = "ssh";            // split as a shell would, no expansions
   std::string hostfile;               // its name, for errors
   std::filesystem::path binary = {};  // sbcnn; empty: the running one

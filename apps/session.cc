@@ -1,8 +1,5 @@
 #include "apps/session.h"
 
-#include <sys/random.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <exception>
 #include <optional>
@@ -20,6 +17,7 @@
 #include "net/exchanger.h"
 #include "net/interface.h"
 #include "net/rendezvous.h"
+#include "net/secret.h"
 
 namespace sbcnn {
 namespace {
@@ -44,19 +42,6 @@ class NoExchanger final : public Exchanger {
  private:
   static void never() { require(false, "a world of one rank exchanges nothing"); }
 };
-
-std::string random_token() {
-  unsigned char bytes[16];
-  if (getrandom(bytes, sizeof bytes, 0) != ssize_t(sizeof bytes)) {
-    throw Error(Error::Code::io, "the system gave no random numbers for the job's token");
-  }
-  static constexpr char digits[] = "0123456789abcdef";
-  std::string token;
-  for (const unsigned char b : bytes) {
-    token += {digits[b >> 4], digits[b & 15]};
-  }
-  return token;
-}
 
 std::string seconds(std::chrono::milliseconds t) {
   return std::to_string(double(t.count()) / 1e3);
@@ -208,10 +193,20 @@ class Session::Impl {
                                              [](const RankHost& r) { return !r.local; });
     const std::string address =
         remote == ranks_.end() ? "127.0.0.1" : address_towards(remote->host.name);
+    const bool here = remote == ranks_.end();
+    const bool encrypted = options_.encryption == Encryption::always ||
+                           (options_.encryption == Encryption::automatic && !here);
+    if (!here && !encrypted && options_.tell) {
+      options_.tell(
+          "NOT ENCRYPTED: whoever is on the network can read images, weights and results, and send "
+          "this job what they like");
+    }
     net::RendezvousOptions meeting_options;
     meeting_options.size = plan_.world;
-    meeting_options.bind = remote == ranks_.end() ? address : "*";
-    meeting_options.token = random_token();
+    meeting_options.bind = here ? address : "*";
+    meeting_options.token =
+        net::make_secret(encrypted ? net::Security::curve : net::Security::plain);
+    meeting_options.transport.on_refusal = options_.tell;
     meeting_options.version = apps::version();
     for (const BoardInfo& b : boards_) {
       meeting_options.hosts.push_back(b.host);

@@ -30,6 +30,14 @@
 
 namespace sbcnn {
 
+// Whether what travels between ranks is encrypted, and its sender known (net/secret.h).
+enum class Encryption {
+  automatic,  // as soon as a rank is not on this board: what stays here passes no wire, and who
+              // listens on the loopback could as well read this process's memory
+  always,
+  never,
+};
+
 struct SessionOptions {
   int ranks = 0;  // 0: every slot of the hostfile; one without a hostfile
   std::filesystem::path hostfile = {};
@@ -37,6 +45,7 @@ struct SessionOptions {
   int threads = 0;  // compute threads of each rank; 0: the board's physical cores that affinity and
                     // control groups leave us, shared by its ranks
   std::string rsh = "ssh";
+  Encryption encryption = Encryption::automatic;
   // The `sbcnn` that workers run. Empty: the running program if it is sbcnn, else the first in
   // PATH.
   std::filesystem::path binary = {};
@@ -54,6 +63,8 @@ struct SessionOptions {
   bool tune = true;
   std::filesystem::path cache = {};
   bool reference_kernels = false;  // plain and slow, for comparison
+  // Gets what people should know at once, a line without a break, from a thread that waits.
+  std::function<void(const std::string&)> tell = {};
   // Asked a few times a second while waiting; true ends the wait with Error(usage, "interrupted").
   std::function<bool()> interrupted = {};
 };

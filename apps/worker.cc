@@ -8,6 +8,7 @@
 
 #include "apps/board.h"
 #include "apps/compute.h"
+#include "apps/console.h"
 #include "apps/job.h"
 #include "core/error.h"
 #include "core/model_file.h"
@@ -29,19 +30,19 @@ ssize_t read_byte(char* c) {
 }
 
 // Byte by byte, so that nothing of what follows is swallowed.
-std::string read_token() {
-  std::string token;
+std::string read_secret() {
+  std::string secret;
   for (char c = 0; read_byte(&c) == 1;) {
     if (c == '\n') {
-      return token;
+      return secret;
     }
-    if (token.size() == 1024) {
+    if (secret.size() == 1024) {
       break;
     }
-    token += c;
+    secret += c;
   }
   throw Error(Error::Code::usage,
-              "a worker is started by `sbcnn run`, which hands it the job's token");
+              "a worker is started by `sbcnn run`, which hands it the job's secret");
 }
 
 void hold_lifeline() {
@@ -116,13 +117,16 @@ void serve(net::Communicator& comm, const WorkerOptions& options) {
 
 void work(const WorkerOptions& options) {
   net::JoinOptions join;
-  join.token = read_token();
+  join.token = read_secret();
   hold_lifeline();
   join.root = options.root;
   join.rank = options.rank;
   join.size = options.size;
   join.host = host_name();
   join.version = version();
+  join.transport.on_refusal = [](const std::string& line) {
+    print_line("sbcnn: warning: " + line);
+  };
   net::Communicator comm(net::join(join, Clock::now() + options.connect_timeout));
   serve(comm, options);
   comm.close();

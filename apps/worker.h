@@ -12,7 +12,7 @@ struct WorkerOptions {
   std::chrono::milliseconds connect_timeout{10'000};
 };
 
-// Reads the job's token from the first line of standard input, joins, and serves frames until rank
+// Reads the job's secret from the first line of standard input, joins, and serves frames until rank
 // 0 says stop. Standard input is the lifeline: at its end the process exits at once, whatever it is
 // doing, for then rank 0 is gone. Throws Error.
 void work(const WorkerOptions&);
