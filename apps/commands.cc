@@ -140,6 +140,11 @@ void ClusterArguments::add_to(CLI::App& command) {
   add_plan_options_to(command);
   command.add_option("--rsh", session.rsh, "command that reaches other boards instead of ssh")
       ->type_name("CMD");
+  command
+      .add_option("--iface", session.iface,
+                  "which address each board tells the others: an interface's (eth0), or the one "
+                  "within a network (192.168.0.0/24); else the one on the route to rank 0")
+      ->type_name("NAME|CIDR");
   CLI::Option* const plain = command.add_flag(
       "--insecure", insecure,
       "do not encrypt what travels between boards, and believe whoever reaches their ports");

@@ -180,10 +180,13 @@ class Session::Impl {
 
   // The address under which boards reach this one. A name that only ssh knows (an alias in its
   // configuration) has no route of its own: then the default route's, and ssh has the last word.
-  static std::string address_towards(const std::string& host) {
+  std::string address_towards(const std::string& host) const {
     try {
-      return net::local_address_towards(host);
-    } catch (const Error&) {
+      return net::local_address_towards(host, options_.iface);
+    } catch (const Error& e) {
+      if (e.code() == Error::Code::usage) {  // there is no such interface
+        throw;
+      }
       return net::local_address_towards("192.0.2.1");  // TEST-NET; nothing is sent
     }
   }
@@ -191,9 +194,10 @@ class Session::Impl {
   void connect() {
     const auto remote = std::ranges::find_if(ranks_.begin() + 1, ranks_.end(),
                                              [](const RankHost& r) { return !r.local; });
-    const std::string address =
-        remote == ranks_.end() ? "127.0.0.1" : address_towards(remote->host.name);
     const bool here = remote == ranks_.end();
+    const std::string address = !here                    ? address_towards(remote->host.name)
+                                : options_.iface.empty() ? "127.0.0.1"
+                                                         : address_towards("127.0.0.1");
     const bool encrypted = options_.encryption == Encryption::always ||
                            (options_.encryption == Encryption::automatic && !here);
     if (!here && !encrypted && options_.tell) {
@@ -203,7 +207,8 @@ class Session::Impl {
     }
     net::RendezvousOptions meeting_options;
     meeting_options.size = plan_.world;
-    meeting_options.bind = here ? address : "*";
+    const std::string bind = net::host_and_port(address, 0);
+    meeting_options.bind = here || !options_.iface.empty() ? bind.substr(0, bind.rfind(':')) : "*";
     meeting_options.token =
         net::make_secret(encrypted ? net::Security::curve : net::Security::plain);
     meeting_options.transport.on_refusal = options_.tell;
@@ -213,11 +218,12 @@ class Session::Impl {
     }
     net::Rendezvous meeting(meeting_options);
     std::vector<apps::WorkerSpec> workers;
+    std::vector<std::string> arguments{"--connect-timeout", seconds(options_.connect_timeout)};
+    if (!options_.iface.empty()) {
+      arguments.insert(arguments.end(), {"--iface", options_.iface});
+    }
     for (int r = 1; r < plan_.world; ++r) {
-      workers.push_back({r,
-                         ranks_[std::size_t(r)],
-                         meeting.endpoint(address),
-                         {"--connect-timeout", seconds(options_.connect_timeout)}});
+      workers.push_back({r, ranks_[std::size_t(r)], meeting.endpoint(address), arguments});
     }
     apps::LauncherOptions launch;
     launch.world = plan_.world;

@@ -46,6 +46,10 @@ struct SessionOptions {
                     // control groups leave us, shared by its ranks
   std::string rsh = "ssh";
   Encryption encryption = Encryption::automatic;
+  // Which of its addresses each board tells the others: of an interface ("eth0") or within a
+  // network ("192.168.0.0/24"). Empty: rank 0 the one on the route to the first other board, the
+  // others the one on the route to rank 0.
+  std::string iface = {};
   // The `sbcnn` that workers run. Empty: the running program if it is sbcnn, else the first in
   // PATH.
   std::filesystem::path binary = {};

@@ -123,6 +123,7 @@ void work(const WorkerOptions& options) {
   join.rank = options.rank;
   join.size = options.size;
   join.host = host_name();
+  join.iface = options.iface;
   join.version = version();
   join.transport.on_refusal = [](const std::string& line) {
     print_line("sbcnn: warning: " + line);

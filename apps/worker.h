@@ -8,7 +8,8 @@ namespace sbcnn::apps {
 
 struct WorkerOptions {
   int rank = 1, size = 2;
-  std::string root;  // ADDR:PORT of rank 0
+  std::string root;   // ADDR:PORT of rank 0
+  std::string iface;  // where to listen; empty: on the route to rank 0
   std::chrono::milliseconds connect_timeout{10'000};
 };
 

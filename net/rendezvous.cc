@@ -368,7 +368,8 @@ World world_of(const JoinOptions& options, const Route& route, Welcome welcome) 
 std::unique_ptr<Transport> join(const JoinOptions& options, Deadline deadline, const Check& check) {
   require(options.token.size() <= kLongestText, "join: the token is too long");
   const std::string self = describe_rank(options.rank, options.host);
-  const Route route = route_to(split_host_and_port(options.root).host);
+  Route route = route_to(split_host_and_port(options.root).host);
+  route.local = local_address_towards(route.remote, options.iface);
   const std::string bind = host_and_port(route.local, 0);
   ZmqEndpoint data("tcp://" + bind.substr(0, bind.rfind(':')) + ":*",
                    with_keys(options.transport, options.token));

@@ -70,12 +70,13 @@ struct JoinOptions {
   int rank = 1, size = 2;
   std::string token = {};
   std::string host = {};     // the name of this board, for messages
+  std::string iface = {};    // where to listen, see select_address; empty: on the way to rank 0
   std::string version = {};  // of the software; for messages
   std::uint32_t protocol = kProtocolVersion;
   ZmqOptions transport = {};
 };
 
-// Listens on the interface that leads to rank 0. Throws Error(protocol) with rank 0's reason when
+// Throws Error(protocol) with rank 0's reason when
 // it is refused, Error(timeout) when rank 0 does not answer, Error(io) when it cannot be found.
 std::unique_ptr<Transport> join(const JoinOptions&, Deadline, const Check& = {});
 

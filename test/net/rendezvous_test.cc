@@ -1,6 +1,7 @@
 // How processes become a world, and who is kept out.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <thread>
@@ -246,6 +247,72 @@ TEST_CASE("interface: the way to oneself is by the loopback") {
   const Route route = route_to("localhost");
   CHECK(route.local == route.remote);
   CHECK_THROWS_WITH_AS(route_to("no-such-host.invalid"), doctest::Contains("no-such-host.invalid"),
+                       Error);
+}
+
+TEST_CASE("interface: the address to advertise, by name and by network") {
+  const std::vector<Interface> all{{"lo", "127.0.0.1", 8},
+                                   {"docker0", "172.17.0.1", 16},
+                                   {"eth0", "fd00::7", 64},
+                                   {"eth0", "192.168.0.7", 24},
+                                   {"wlan0", "192.168.1.9", 24},
+                                   {"virbr0", "192.168.122.1", 24},
+                                   {"br-0123456789ab", "172.18.0.1", 16}};
+  CHECK(select_address(all, "eth0") == "192.168.0.7");
+  CHECK(select_address(all, "eth0", "fd00::1") == "fd00::7");
+  CHECK(select_address(all, "wlan0", "fd00::1") == "192.168.1.9");
+  CHECK(select_address(all, "192.168.1.0/24") == "192.168.1.9");
+  CHECK(select_address(all, "192.168.0.0/16") == "192.168.0.7");
+  CHECK(select_address(all, "192.168.1.9") == "192.168.1.9");
+  CHECK(select_address(all, "0.0.0.0/0") == "127.0.0.1");
+  CHECK(select_address(all, "fd00::/8") == "fd00::7");
+  CHECK(select_address(all, "192.168.1.8/31") == "192.168.1.9");
+  const auto error_of = [&](const std::string& wanted) {
+    try {
+      return "chose " + select_address(all, wanted);
+    } catch (const Error& e) {
+      CHECK(e.code() == Error::Code::usage);
+      return std::string(e.what());
+    }
+  };
+  for (const char* inside : {"docker0", "virbr0", "172.16.0.0/12", "192.168.122.0/24"}) {
+    CHECK(contains(error_of(inside), "leads to containers or virtual machines"));
+  }
+  for (const char* nowhere : {"10.0.0.0/8", "192.168.1.8", "192.168.1.10/31", "fe80::/10"}) {
+    CHECK(contains(error_of(nowhere), "no address of this board lies there; there are: lo (127.0"));
+  }
+  for (const char* nonsense : {"", "eth1", "192.168.0.0/33", "192.168.0.0/", "192.168.0/24", "/8",
+                               "192.168.0.0/8x", "fd00::/129", "192.168.0.0/-1"}) {
+    CHECK(contains(error_of(nonsense), "no such interface"));
+  }
+}
+
+TEST_CASE("interface: what leads inside a board, and what does not") {
+  for (const char* name :
+       {"docker0", "docker_gwbridge", "virbr0", "virbr0-nic", "veth12ab", "vnet3",
+        "br-0123456789ab", "lxcbr0", "lxdbr0", "podman1", "cni0", "flannel.1"}) {
+    CHECK(leads_inside(name));
+  }
+  for (const char* name : {"eth0", "enp3s0", "wlan0", "end0", "br0", "br-lan", "br-0123456789ag",
+                           "bond0", "wg0", "tun0", "lo", ""}) {
+    CHECK(!leads_inside(name));
+  }
+}
+
+TEST_CASE("interface: this board's, and a guest that listens where it is told") {
+  const auto all = local_interfaces();
+  const auto loopback = std::ranges::find(all, "127.0.0.1", &Interface::address);
+  REQUIRE(loopback != all.end());
+  CHECK(loopback->prefix == 8);
+  CHECK(local_address_towards("192.0.2.1", "127.0.0.0/8") == "127.0.0.1");
+  CHECK(local_address_towards("no-such-host.invalid", loopback->name) == "127.0.0.1");
+
+  Meeting meeting({.size = 2});
+  JoinOptions guest = meeting.guest(1, 2);
+  guest.iface = "127.0.0.0/8";
+  CHECK(meeting.run({guest}) == std::vector<std::string>(2));
+  guest.iface = "no-such-interface";
+  CHECK_THROWS_WITH_AS(join(guest, in(milliseconds(200))), doctest::Contains("no-such-interface"),
                        Error);
 }
 
