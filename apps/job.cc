@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::size_t kPiece = std::size_t{1} << 13;  // floats in one message: 32 KiB
 constexpr std::uint32_t kWindow = 4;                  // pieces under way to one worker
+constexpr std::size_t kMostElements = 1024;           // of a list: ranks
+constexpr std::size_t kDepth = 3;                     // of lists within lists
 constexpr std::uint32_t kJob = 0, kReady = 1, kReport = 2, kPieces = 3, kAcknowledgements = 4,
                         kTuned = 5, kBegin = 6;
 
@@ -31,10 +33,15 @@ std::vector<std::byte> pack(const T&... values) {
 template <class... T>
 void unpack(std::span<const std::byte> bytes, const char* what, T&... values) {
   try {
-    const auto handle = msgpack::unpack(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    // Elements of a list and of a map, bytes of str, bin and ext, depth: before memory is taken.
+    const msgpack::unpack_limit limit(kMostElements, 0, bytes.size(), 0, 0, kDepth);
+    std::size_t used = 0;
+    const auto handle = msgpack::unpack(reinterpret_cast<const char*>(bytes.data()), bytes.size(),
+                                        used, nullptr, nullptr, limit);
     std::tuple<T...> all;
     const msgpack::object& object = handle.get();
-    if (object.type != msgpack::type::ARRAY || object.via.array.size != sizeof...(T)) {
+    if (object.type != msgpack::type::ARRAY || object.via.array.size != sizeof...(T) ||
+        used != bytes.size()) {
       throw msgpack::type_error();
     }
     object.convert(all);
