@@ -20,6 +20,10 @@ constexpr auto kLongestPoll = milliseconds(1000);
 // Frames looked at before the clock is looked at again, should somebody flood us with garbage.
 constexpr int kFramesAtOnce = 64;
 constexpr std::size_t kLongestReason = 4096;
+// Encrypted messages travel in pieces: libzmq ciphers a piece as a whole before it is sent and
+// after it has come, so in one piece a long message would keep its thread from all else meanwhile,
+// the answers to heartbeats included, and the network idle.
+constexpr std::size_t kPiece = 64 * 1024;
 
 int milliseconds_of(milliseconds t) {
   return int(t.count());
@@ -127,7 +131,9 @@ class ZmqTransport final : public Transport {
 
  private:
   void connect(int peer);
-  static void push(Link&, zmq::message_t);
+  static void push(Link&, zmq::message_t, bool more = false);
+  std::vector<zmq::message_t> frame_of(const Tag&, std::span<const std::byte> body) const;
+  std::shared_ptr<zmq::message_t> join_pieces(zmq::message_t first);
   std::optional<Message> take();
   std::optional<Header> accept(const zmq::message_t&) const;
   void note_farewell(const Header&, std::span<const std::byte> payload);
@@ -236,11 +242,12 @@ void ZmqTransport::await_links(Deadline deadline, const std::function<void()>& c
   }
 }
 
-void ZmqTransport::push(Link& link, zmq::message_t frame) {
+void ZmqTransport::push(Link& link, zmq::message_t frame, bool more) {
+  const auto flags = more ? zmq::send_flags::sndmore : zmq::send_flags::none;
   while (true) {
     try {
       // The queue is unbounded: this fails only for want of memory, by an exception.
-      require(link.push.send(frame, zmq::send_flags::dontwait).has_value(),
+      require(link.push.send(frame, flags | zmq::send_flags::dontwait).has_value(),
               "ZmqTransport: an unbounded queue is full");
       return;
     } catch (const zmq::error_t& e) {
@@ -251,25 +258,43 @@ void ZmqTransport::push(Link& link, zmq::message_t frame) {
   }
 }
 
+// Header and body, in one piece unless it is encrypted.
+std::vector<zmq::message_t> ZmqTransport::frame_of(const Tag& tag,
+                                                   std::span<const std::byte> body) const {
+  const std::size_t longest = in_->options.keys ? kPiece : kHeaderBytes + body.size();
+  std::vector<zmq::message_t> pieces;
+  for (bool first = true; first || !body.empty(); first = false) {
+    const std::size_t header = first ? kHeaderBytes : 0;
+    const std::size_t count = std::min(body.size(), longest - header);
+    zmq::message_t& piece = pieces.emplace_back(header + count);
+    const std::span to(piece.data<std::byte>(), piece.size());
+    if (first) {
+      encode({FrameKind::message, std::uint32_t(rank()), world_.job, tag, body.size()},
+             to.first<kHeaderBytes>());
+    }
+    if (count > 0) {
+      std::memcpy(to.data() + header, body.data(), count);
+    }
+    body = body.subspan(count);
+  }
+  return pieces;
+}
+
 void ZmqTransport::send_all(std::span<const int> peers, const Tag& tag,
                             std::span<const std::byte> body) {
   require(!ended_, "Transport::send after close");
   require(body.size() <= in_->options.max_message - kHeaderBytes,
           "Transport::send: larger than the largest message; send it in parts");
-  zmq::message_t frame(kHeaderBytes + body.size());
-  const auto bytes = std::span(frame.data<std::byte>(), frame.size());
-  encode({FrameKind::message, std::uint32_t(rank()), world_.job, tag, body.size()},
-         bytes.first<kHeaderBytes>());
-  if (!body.empty()) {
-    std::memcpy(bytes.data() + kHeaderBytes, body.data(), body.size());
-  }
+  std::vector<zmq::message_t> pieces = frame_of(tag, body);
   for (const int peer : peers) {
     require(0 <= peer && peer < size() && peer != rank(), "Transport::send: no such peer");
     Link& link = links_[std::size_t(peer)];
     if (link.state != Link::State::left) {
-      zmq::message_t shared;
-      shared.copy(frame);  // counts references
-      push(link, std::move(shared));
+      for (zmq::message_t& piece : pieces) {
+        zmq::message_t shared;
+        shared.copy(piece);  // counts references
+        push(link, std::move(shared), &piece != &pieces.back());
+      }
     }
   }
 }
@@ -301,17 +326,12 @@ std::optional<Message> ZmqTransport::receive(Deadline deadline) {
 // The next message of a peer, if one is here. Takes note of goodbyes, drops what is foreign.
 std::optional<Message> ZmqTransport::take() {
   for (int i = 0; i < kFramesAtOnce && !failure_; ++i) {
-    auto frame = std::make_shared<zmq::message_t>();
-    if (!receive_now(in_->pull, *frame)) {
+    zmq::message_t first;
+    if (!receive_now(in_->pull, first)) {
       return std::nullopt;
     }
-    bool whole = !frame->more();
-    while (frame->more()) {  // ours have one part
-      if (!receive_now(in_->pull, *frame)) {
-        break;
-      }
-    }
-    const auto header = whole ? accept(*frame) : std::nullopt;
+    const auto frame = join_pieces(std::move(first));
+    const auto header = frame ? accept(*frame) : std::nullopt;
     if (!header) {
       ++dropped_;
       continue;
@@ -326,6 +346,39 @@ std::optional<Message> ZmqTransport::take() {
     note_farewell(*header, payload);
   }
   return std::nullopt;
+}
+
+// A frame out of its first piece and those that follow, which are all here; null if it has more
+// than one where none has, or is larger than the largest message.
+std::shared_ptr<zmq::message_t> ZmqTransport::join_pieces(zmq::message_t first) {
+  if (!first.more()) {
+    return std::make_shared<zmq::message_t>(std::move(first));
+  }
+  std::vector<zmq::message_t> pieces;
+  std::size_t size = first.size();
+  const auto good = [&] { return in_->options.keys && size <= in_->options.max_message; };
+  pieces.push_back(std::move(first));
+  for (bool more = true; more;) {
+    zmq::message_t piece;
+    if (!receive_now(in_->pull, piece)) {
+      return nullptr;
+    }
+    more = piece.more();
+    size += piece.size();
+    if (good()) {
+      pieces.push_back(std::move(piece));
+    }
+  }
+  if (!good()) {
+    return nullptr;
+  }
+  auto frame = std::make_shared<zmq::message_t>(size);
+  std::byte* to = frame->data<std::byte>();
+  for (zmq::message_t& piece : pieces) {
+    to = std::copy_n(piece.data<std::byte>(), piece.size(), to);
+    piece.rebuild();  // its memory
+  }
+  return frame;
 }
 
 std::optional<Header> ZmqTransport::accept(const zmq::message_t& frame) const {

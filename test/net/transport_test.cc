@@ -65,13 +65,19 @@ using Ranks = std::vector<std::unique_ptr<Transport>>;
 TEST_CASE("transport: a message arrives with its sender, tag and bytes") {
   on_every_transport(3, [](Ranks& ranks) {
     const Tag sent{Context::control, 0xfffffffe, 0xfffffffd, 0xfffc, 0xfffb};
-    for (const std::size_t count : {0U, 1U, 100U, 8'191U, 100'000U}) {
-      ranks[2]->send(0, sent, bytes(count, 42));
+    // 65496 and a multiple of 65536 more: where encrypted messages fill their pieces.
+    for (const std::size_t count :
+         {0U, 1U, 100U, 8'191U, 65'495U, 65'496U, 65'497U, 131'032U, 131'033U, 100'000U}) {
+      auto body = bytes(count, 42);
+      for (std::size_t i = 0; i < count; i += 1'000) {
+        body[i] = std::byte(i / 1'000);
+      }
+      ranks[2]->send(0, sent, body);
       const auto m = ranks[0]->receive(soon());
       REQUIRE(m.has_value());
       CHECK(m->source == 2);
       CHECK(m->tag == sent);
-      CHECK(std::vector(m->body.begin(), m->body.end()) == bytes(count, 42));
+      CHECK(std::vector(m->body.begin(), m->body.end()) == body);
     }
   });
 }
