@@ -15,6 +15,29 @@ from support import (BINARY, IMAGES, MODEL, Job, Sshd, Test, have_sshd, main, re
 MISMATCHED = {name: os.environ[f"SBCNN_{name.upper()}"] for name in ("protocol", "plan", "isa")}
 
 
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)  # of ZMTP 3
+
+
+def ports_of(pid: int) -> list[tuple[str, int]]:
+    """Where that process listens."""
+    lines = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True,
+                           check=True).stdout.splitlines()
+    places = [line.split()[3].rsplit(":", 1) for line in lines if f"pid={pid}," in line]
+    return [("127.0.0.1" if host in ("*", "0.0.0.0", "[::]")
+             else host.strip("[]").removeprefix("::ffff:"), int(port)) for host, port in places]
+
+
+def mechanism(place: tuple[str, int]) -> str:
+    """What a socket of ZeroMQ wants from whoever connects: NULL or CURVE."""
+    with socket.create_connection(place, 5) as s:
+        s.sendall(GREETING[:12])  # up to the version, upon which the other side says the rest
+        answer = b""
+        while len(answer) < 64 and (more := s.recv(64 - len(answer))):
+            answer += more
+        s.sendall(GREETING[12:])
+    return answer[12:32].rstrip(b"\0").decode()
+
+
 class Local(Test):
     def test_a_killed_worker_is_named_and_nothing_stays_behind(self) -> None:
         job = Job(MODEL, IMAGES, "-n", 4, workers=3)
@@ -73,6 +96,46 @@ class Local(Test):
         self.assertEqual(status, 0, err)
 
 
+    def test_on_request_all_that_ranks_of_one_board_say_is_encrypted(self) -> None:
+        folder = temporary_folder()
+        write_pgm(folder / "a.pgm", 28, 28)
+        outputs = []
+        for options in ((), ("--encrypt",)):
+            done = sbcnn("run", MODEL, folder / "a.pgm", "-n", 3, "--no-tune", "--output",
+                         folder / "y.npy", *options)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            outputs.append((folder / "y.npy").read_bytes())
+        self.assertEqual(outputs[0], outputs[1])
+
+    def test_a_stranger_to_an_encrypted_job_is_told_once_and_changes_nothing(self) -> None:
+        job = Job(MODEL, IMAGES, "-n", 3, "--encrypt", workers=2)
+        ports = wait_for(lambda: all(found := [ports_of(w) for w in job.workers]) and found)
+        self.assertTrue(ports)
+        for place in sum(ports, []) * 3:
+            self.assertEqual(mechanism(place), "CURVE")
+        line = pathlib.Path(f"/proc/{job.workers[0]}/cmdline").read_bytes()
+        environment = pathlib.Path(f"/proc/{job.workers[0]}/environ").read_bytes()
+        self.assertNotIn(b"curve:", line + environment)
+        status, out, err = job.finish(120)
+        self.assertEqual(status, 0, err)
+        told = [one for one in err.splitlines() if "was turned away" in one]
+        self.assertEqual(len(told), len(sum(ports, [])), err)
+
+    def test_an_interface_that_is_not_there_is_named(self) -> None:
+        done = sbcnn("run", MODEL, IMAGES, "-n", 2, "--iface", "eth99")
+        self.assertEqual(done.returncode, 2)
+        self.assert_one_line(done.stderr, "--iface eth99", "lo (127.0.0.1)")
+
+    def test_an_interface_is_taken_by_all_ranks(self) -> None:
+        job = Job(MODEL, IMAGES, "-n", 2, "--iface", "127.0.0.0/8", workers=1)
+        self.assertEqual(job.root.split(":")[0], "127.0.0.1")
+        places = wait_for(lambda: ports_of(job.workers[0]))
+        self.assertEqual({host for host, _ in places}, {"127.0.0.1"})
+        job.process.send_signal(signal.SIGINT)
+        status, _, err = job.finish()
+        self.assertEqual(status, 130, err)
+
+
 @unittest.skipUnless(have_sshd(), "no sshd")
 class Remote(Test):
     @classmethod
@@ -111,6 +174,17 @@ class Remote(Test):
             self.assertLess(relative_difference(answers[-1], answers[0]), 1e-4)
         boards = json.loads(done.stdout)["boards"]
         self.assertEqual(len(boards), 4)  # this machine feeds, three ranks compute
+
+    def test_what_goes_to_other_boards_is_encrypted_unless_told_otherwise(self) -> None:
+        for options, wanted in (((), "CURVE"), (("--insecure",), "NULL")):
+            job = Job(MODEL, IMAGES, "--hostfile", self.hosts("localhost", self.there()), "--rsh",
+                      self.sshd.rsh, *options, workers=1)
+            ports = wait_for(lambda: ports_of(job.workers[0]))
+            self.assertEqual([mechanism(place) for place in ports], [wanted])
+            job.process.send_signal(signal.SIGINT)
+            status, _, err = job.finish()
+            self.assertEqual(status, 130, err)
+            self.assertEqual("NOT ENCRYPTED" in err, wanted == "NULL", err)
 
     def test_a_missing_binary_is_named_with_host_and_line(self) -> None:
         done = self.run_over("localhost", self.there("binary=/no/such/sbcnn"))
