@@ -4,7 +4,9 @@
 // client's key (ZAP, RFC 27). Doorkeeper is that handler: it admits the job's key and no other. It
 // also counts the connections that came to nothing before that or because of it: programs that talk
 // no ZeroMQ or no CURVE, and wrong keys on either side. Whoever is turned away leaves nothing
-// behind; who connects and says nothing is hung up on after kHandshakeTimeout.
+// behind; who connects and says nothing is hung up on after kHandshakeTimeout. Until then it holds
+// a descriptor: who opens more connections in that time than a process may have files keeps new
+// peers out and libzmq's thread busy, but changes no message.
 //
 // One thread for each context, asleep unless somebody knocks; none for each peer. It has to be a
 // thread, for a rank that computes must still let in a peer that connects.
