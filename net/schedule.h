@@ -3,11 +3,16 @@
 // A Schedule is a value, computed by a pure function of (rank, size, counts), so that it can be
 // printed, compared and simulated without a network. Counts and offsets are in elements.
 //
-// Data collectives use the direct algorithm: one round, in which each rank sends every segment
-// straight to whom it is for, first to its right neighbour (rank + 1), so that all links carry
-// something at once. The barrier is the dissemination algorithm (Hensgen, Finkel and Manber,
-// 1988). A segment whose peer is the rank itself is a local copy. Segments of no elements do not
-// travel; the barrier's do.
+// A round begins by queueing all its sends, in their order, from the rank's buffers: what it is
+// given (`in`), what it gives (`out`), and `work`, which the schedule has to itself and whose
+// contents are undefined at first. It ends when all its receives are stored, and then the next
+// begins. Receives that only store are taken as they come; a round that folds takes all of its
+// receives in the order in which they are listed, so that a result is the same, bit for bit,
+// whatever arrives first. A send whose peer is the rank itself is a local copy, and its receive is
+// in the same round. Ranks need not have the same number of rounds. Messages between two ranks are
+// told apart by their number, not by the round.
+//
+// Segments of no elements do not travel; the barrier's do.
 #pragma once
 
 #include <cstddef>
@@ -18,20 +23,36 @@
 
 namespace sbcnn::net {
 
-struct Segment {
+enum class Place : std::uint8_t { in, out, work };
+
+struct Send {
   int peer = 0;
   std::size_t offset = 0, count = 0;
-  friend bool operator==(const Segment&, const Segment&) = default;
+  Place from = Place::in;
+  std::uint16_t number = 0;  // of messages before it to the same peer
+  friend bool operator==(const Send&, const Send&) = default;
 };
 
-// add: the first received segment is stored, the others are added to it, in the order in which
-// they are listed: a sum is the same, bit for bit, whatever arrives first.
-enum class Fold : std::uint8_t { copy, add };
+enum class Fold : std::uint8_t {
+  store,    // to = message
+  append,   // to = op(to, message): the message is of higher ranks
+  prepend,  // to = op(message, to): of lower ranks
+};
+
+struct Receive {
+  int peer = 0;
+  std::size_t offset = 0, count = 0;
+  Place to = Place::out;  // never `in`
+  Fold fold = Fold::store;
+  std::uint16_t number = 0;  // of messages before it from the same peer
+  friend bool operator==(const Receive&, const Receive&) = default;
+};
 
 struct Round {
-  std::vector<Segment> sends;     // offsets into the send buffer, in sending order
-  std::vector<Segment> receives;  // offsets into the receive buffer
-  Fold fold = Fold::copy;
+  std::vector<Send> sends;
+  std::vector<Receive> receives;
+
+  bool folds() const;
   friend bool operator==(const Round&, const Round&) = default;
 };
 
@@ -39,10 +60,13 @@ struct Schedule {
   std::string_view verb;  // MPI's name, for errors; a literal
   std::vector<Round> rounds;
 
-  std::size_t send_extent() const;  // elements that the buffers need
-  std::size_t receive_extent() const;
+  std::size_t extent(Place) const;  // elements that it needs
+  bool folds() const;
   friend bool operator==(const Schedule&, const Schedule&) = default;
 };
+
+// Numbers the messages to and from each peer, in the order of the rounds.
+void number_messages(Schedule&);
 
 using Counts = std::span<const std::size_t>;  // elements by peer
 
@@ -51,19 +75,11 @@ using Counts = std::span<const std::size_t>;  // elements by peer
 enum class SendForm : std::uint8_t { packed, shared };
 enum class ReceiveForm : std::uint8_t { packed, summed };
 
-// Every one-round collective: all others are this with special counts. Ranks that send nothing
-// contribute nothing to a sum. `sends[q]` on rank p equals `receives[p]` on rank q.
+// Every one-round collective by direct messages: each rank sends every segment straight to whom it
+// is for, first to its right neighbour (rank + 1), so that all links carry something at once. Ranks
+// that send nothing contribute nothing to a sum. `sends[q]` on rank p equals `receives[p]` on
+// rank q.
 Schedule direct(std::string_view verb, int rank, SendForm, Counts sends, ReceiveForm,
                 Counts receives);
-
-Schedule barrier(int rank, int size);
-Schedule bcast(int rank, int size, int root, std::size_t count);  // in place
-Schedule scatterv(int rank, int root, Counts counts);             // counts: known everywhere
-Schedule gatherv(int rank, int root, Counts counts);
-Schedule allgatherv(int rank, Counts counts);
-Schedule reduce(int rank, int size, int root, std::size_t count);
-Schedule allreduce(int rank, int size, std::size_t count);
-Schedule reduce_scatter(int rank, Counts counts);  // counts: what each rank keeps
-Schedule alltoallv(int rank, Counts sends, Counts receives);
 
 }  // namespace sbcnn::net

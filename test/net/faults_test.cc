@@ -32,9 +32,9 @@ void work(Communicator& comm, milliseconds limit) {
   for (int round = 0; round < 4; ++round) {
     const Floats mine(5, float(round * 10 + comm.rank())), many(5 * n, float(comm.rank()));
     Floats total(5), all(5 * n), parts(5), mixed(5 * n);
-    Request a = comm.iallreduce(mine, total);
+    Request a = comm.iallreduce(mine, total, Op::sum);
     Request b = comm.iallgatherv(mine, all, counts);
-    Request c = comm.ireduce_scatter(many, parts, counts);
+    Request c = comm.ireduce_scatter(many, parts, counts, Op::sum);
     Request d = comm.ialltoallv(many, counts, mixed, counts);
     d.wait(in(limit));
     b.wait(in(limit));

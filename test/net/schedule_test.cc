@@ -1,13 +1,21 @@
 // Simulates all ranks' schedules and compares with what MPI says the collectives do.
+//
+// Elements are words, and folding puts one after the other: whatever lands in the wrong place, is
+// folded twice or in another order than documented, shows.
+#include "net/schedule.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <map>
-
+#include <random>
+#include <set>
+#include <string>
+#include <tuple>
 #include <utility>
 
 #include "core/error.h"
-#include "net/schedule.h"
+#include "net/algorithms.h"
 #include "world.h"
 
 using namespace sbcnn;
@@ -16,89 +24,207 @@ using namespace sbcnn::net::test;
 
 namespace {
 
-using Floats = std::vector<float>;
-using PerRank = std::vector<Floats>;
+using Words = std::vector<std::string>;
+using PerRank = std::vector<Words>;
 using CountVector = std::vector<std::size_t>;
 
 constexpr int kLargest = 16;
-constexpr float kUntouched = -7;
+const std::string kUntouched = "?";
 
-// Runs all schedules, round by round. Fails the test if a message is sent that nobody takes, is
-// missing, or has another size than its receiver expects.
-PerRank simulate(const std::vector<Schedule>& schedules, PerRank in, PerRank out,
-                 bool in_place = false) {
-  const std::size_t size = schedules.size();
-  for (std::size_t round = 0; round < schedules[0].rounds.size(); ++round) {
-    std::map<std::pair<int, int>, Floats> mail;
-    for (std::size_t r = 0; r < size; ++r) {
-      const Floats& source = in_place ? out[r] : in[r];
-      for (const Segment& b : schedules[r].rounds[round].sends) {
-        REQUIRE(b.offset + b.count <= source.size());
-        const auto from = source.begin() + std::ptrdiff_t(b.offset);
-        const bool fresh =
-            mail.try_emplace({int(r), b.peer}, from, from + std::ptrdiff_t(b.count)).second;
-        REQUIRE(fresh);
-      }
+// A world without a network, in which any message that is on its way may come next.
+class Simulation {
+ public:
+  Simulation(std::vector<Schedule> schedules, PerRank in, PerRank out, unsigned seed)
+      : random_(seed) {
+    for (std::size_t r = 0; r < schedules.size(); ++r) {
+      const std::size_t work = schedules[r].extent(Place::work);
+      ranks_.push_back({std::move(schedules[r]),
+                        std::move(in[r]),
+                        std::move(out[r]),
+                        Words(work, kUntouched),
+                        0,
+                        {}});
     }
-    for (std::size_t r = 0; r < size; ++r) {
-      const Round& mine = schedules[r].rounds[round];
-      for (std::size_t i = 0; i < mine.receives.size(); ++i) {
-        const Segment& b = mine.receives[i];
-        auto message = mail.extract({b.peer, int(r)});
-        REQUIRE(!message.empty());
-        REQUIRE(message.mapped().size() == b.count);
-        REQUIRE(b.offset + b.count <= out[r].size());
-        for (std::size_t k = 0; k < b.count; ++k) {
-          float& to = out[r][b.offset + k];
-          to = mine.fold == Fold::add && i > 0 ? to + message.mapped()[k] : message.mapped()[k];
-        }
-      }
-    }
-    REQUIRE(mail.empty());
   }
-  return out;
-}
 
+  PerRank run() {
+    for (std::size_t r = 0; r < ranks_.size(); ++r) {
+      begin_round(int(r));
+      progress(int(r));
+    }
+    while (!flying_.empty()) {
+      const auto any = flying_.begin() + std::ptrdiff_t(random_() % flying_.size());
+      const Key key = *any;
+      flying_.erase(any);
+      here_.insert(key);
+      progress(std::get<1>(key));
+    }
+    PerRank result;
+    for (Rank& rank : ranks_) {
+      REQUIRE(rank.round == rank.schedule.rounds.size());  // else it waits for ever
+      result.push_back(std::move(rank.out));
+    }
+    REQUIRE(mail_.empty());  // else nobody takes it
+    return result;
+  }
+
+ private:
+  using Key = std::tuple<int, int, int>;  // from, to, number
+  struct Rank {
+    Schedule schedule;
+    Words in, out, work;
+    std::size_t round;
+    std::vector<Receive> pending;
+    Words& of(Place b) { return b == Place::in ? in : b == Place::out ? out : work; }
+  };
+
+  Words read(int r, const Send& s) {
+    const Words& from = ranks_[std::size_t(r)].of(s.from);
+    REQUIRE(s.offset + s.count <= from.size());
+    const auto begin = from.begin() + std::ptrdiff_t(s.offset);
+    return {begin, begin + std::ptrdiff_t(s.count)};
+  }
+
+  void begin_round(int r) {
+    Rank& rank = ranks_[std::size_t(r)];
+    if (rank.round == rank.schedule.rounds.size()) {
+      return;
+    }
+    const Round& round = rank.schedule.rounds[rank.round];
+    for (const Send& s : round.sends) {
+      const Key key(r, s.peer, s.number);
+      REQUIRE(mail_.emplace(key, read(r, s)).second);
+      REQUIRE(used_.insert(key).second);
+      if (s.peer == r) {
+        here_.insert(key);
+      } else {
+        flying_.push_back(key);
+      }
+    }
+    rank.pending = round.receives;
+  }
+
+  bool deliver(int r, const Receive& receive) {
+    const Key key(receive.peer, r, receive.number);
+    if (!here_.contains(key)) {
+      return false;
+    }
+    here_.erase(key);
+    const Words words = std::move(mail_.extract(key).mapped());
+    REQUIRE(receive.to != Place::in);
+    Words& to = ranks_[std::size_t(r)].of(receive.to);
+    REQUIRE(words.size() == receive.count);
+    REQUIRE(receive.offset + receive.count <= to.size());
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      std::string& word = to[receive.offset + i];
+      word = receive.fold == Fold::store    ? words[i]
+             : receive.fold == Fold::append ? word + words[i]
+                                            : words[i] + word;
+    }
+    return true;
+  }
+
+  void progress(int r) {
+    Rank& rank = ranks_[std::size_t(r)];
+    while (rank.round < rank.schedule.rounds.size()) {
+      if (rank.schedule.rounds[rank.round].folds()) {
+        while (!rank.pending.empty() && deliver(r, rank.pending.front())) {
+          rank.pending.erase(rank.pending.begin());
+        }
+      } else {
+        std::erase_if(rank.pending, [&](const Receive& receive) { return deliver(r, receive); });
+      }
+      if (!rank.pending.empty()) {
+        return;
+      }
+      ++rank.round;
+      begin_round(r);
+    }
+  }
+
+  std::mt19937 random_;
+  std::vector<Rank> ranks_;
+  std::map<Key, Words> mail_;  // sent, not taken
+  std::vector<Key> flying_;
+  std::set<Key> here_, used_;
+};
+
+// Two orders of arrival, the same result.
 template <class Make>
-std::vector<Schedule> all_ranks(int size, Make make) {
+PerRank simulate(int size, const PerRank& in, const PerRank& out, Make make) {
   std::vector<Schedule> schedules;
   for (int r = 0; r < size; ++r) {
     schedules.push_back(make(r));
   }
-  return schedules;
+  const PerRank result = Simulation(schedules, in, out, unsigned(size)).run();
+  REQUIRE(Simulation(schedules, in, out, unsigned(size) + 100).run() == result);
+  return result;
 }
 
-Floats block(int from, int to, std::size_t count) {
-  Floats values;
+std::string word(int from, int to, std::size_t i) {
+  return "(" + std::to_string(from) + ">" + std::to_string(to) + ":" + std::to_string(i) + ")";
+}
+
+Words block(int from, int to, std::size_t count) {
+  Words words;
   for (std::size_t i = 0; i < count; ++i) {
-    values.push_back(mark(from, to, i));
+    words.push_back(word(from, to, i));
   }
-  return values;
+  return words;
 }
 
-void append(Floats& to, const Floats& more) {
+void append(Words& to, const Words& more) {
   to.insert(to.end(), more.begin(), more.end());
 }
 
-PerRank nothing(int size) {
-  return PerRank(static_cast<std::size_t>(size));
+Words empty(std::size_t count) {
+  return Words(count, kUntouched);
 }
 
-Floats empty(std::size_t count) {
-  return Floats(count, kUntouched);
+PerRank each(int size, const Words& words) {
+  return PerRank(std::size_t(size), words);
 }
 
-// Calls f(size, counts): even, uneven, all zero, and one rank alone with something.
+// One after the other.
+Words folded(const std::vector<int>& ranks, std::size_t count) {
+  Words words(count);
+  for (const int r : ranks) {
+    for (std::size_t i = 0; i < count; ++i) {
+      words[i] += word(r, r, i);
+    }
+  }
+  return words;
+}
+
+std::vector<int> ranks_from(int first, int size) {
+  std::vector<int> ranks;
+  for (int i = 0; i < size; ++i) {
+    ranks.push_back((first + i) % size);
+  }
+  return ranks;
+}
+
+PerRank addends(int size, std::size_t count) {
+  PerRank in;
+  for (int r = 0; r < size; ++r) {
+    in.push_back(block(r, r, count));
+  }
+  return in;
+}
+
+// Calls f(algorithm, size, counts): even, uneven, all zero, and one rank alone with something.
 template <class F>
-void for_counts(F f) {
-  for (int size = 1; size <= kLargest; ++size) {
-    const std::size_t n = std::size_t(size);
-    CountVector alone(n, 0);
-    alone.back() = 5;
-    for (const CountVector& counts : {CountVector(n, 3), uneven_counts(size, 1),
-                                      uneven_counts(size, 2), CountVector(n, 0), alone}) {
-      CAPTURE(size);
-      f(size, counts);
+void for_all(Verb verb, F f) {
+  for (const Algorithm algorithm : algorithms(verb)) {
+    for (int size = 1; size <= kLargest; ++size) {
+      const std::size_t n = std::size_t(size);
+      CountVector alone(n, 0);
+      alone.back() = 5;
+      for (const CountVector& counts : {CountVector(n, 3), uneven_counts(size, 1),
+                                        uneven_counts(size, 2), CountVector(n, 0), alone}) {
+        INFO(name(verb), " by ", name(algorithm), ", ", size, " ranks");
+        f(algorithm, size, counts);
+      }
     }
   }
 }
@@ -106,157 +232,218 @@ void for_counts(F f) {
 // Every root of small worlds; the first, a middle and the last one of larger ones.
 std::vector<int> roots(int size) {
   std::vector<int> some = {0, size / 2, size - 1};
-  if (size <= 5) {
-    some.clear();
-    for (int r = 0; r < size; ++r) {
-      some.push_back(r);
-    }
-  }
-  return some;
+  return size <= 6 ? ranks_from(0, size) : some;
 }
 
 }  // namespace
 
-TEST_CASE("schedule of bcast") {
-  for_counts([](int size, const CountVector& counts) {
+TEST_CASE("schedules of bcast") {
+  for_all(Verb::bcast, [](Algorithm a, int size, const CountVector& counts) {
     for (const int root : roots(size)) {
-      PerRank data(std::size_t(size), empty(counts[0]));
+      PerRank data = each(size, empty(counts[0]));
       data[std::size_t(root)] = block(root, 0, counts[0]);
-      const auto schedules =
-          all_ranks(size, [&](int r) { return bcast(r, size, root, counts[0]); });
-      const PerRank out = simulate(schedules, {}, data, true);
-      CHECK(out == PerRank(std::size_t(size), block(root, 0, counts[0])));
+      const PerRank out = simulate(size, each(size, {}), data,
+                                   [&](int r) { return bcast(a, r, size, root, counts[0]); });
+      CHECK(out == each(size, block(root, 0, counts[0])));
     }
   });
 }
 
-TEST_CASE("schedule of scatterv") {
-  for_counts([](int size, const CountVector& counts) {
+TEST_CASE("schedules of scatterv") {
+  for_all(Verb::scatter, [](Algorithm a, int size, const CountVector& counts) {
     for (const int root : roots(size)) {
-      PerRank in = nothing(size), out, want;
+      PerRank in = each(size, {}), out, want;
       for (int r = 0; r < size; ++r) {
         const std::size_t count = counts[std::size_t(r)];
         append(in[std::size_t(root)], block(root, r, count));
         out.push_back(empty(count));
         want.push_back(block(root, r, count));
       }
-      const auto schedules = all_ranks(size, [&](int r) { return scatterv(r, root, counts); });
-      CHECK(simulate(schedules, in, out) == want);
+      CHECK(simulate(size, in, out, [&](int r) { return scatterv(a, r, root, counts); }) == want);
     }
   });
 }
 
-TEST_CASE("schedule of gatherv") {
-  for_counts([](int size, const CountVector& counts) {
+TEST_CASE("schedules of gatherv") {
+  for_all(Verb::gather, [](Algorithm a, int size, const CountVector& counts) {
     for (const int root : roots(size)) {
-      PerRank in, out = nothing(size), want = nothing(size);
+      PerRank in, out = each(size, {}), want = each(size, {});
       out[std::size_t(root)] = empty(sum(counts));
       for (int r = 0; r < size; ++r) {
         in.push_back(block(r, root, counts[std::size_t(r)]));
         append(want[std::size_t(root)], in.back());
       }
-      const auto schedules = all_ranks(size, [&](int r) { return gatherv(r, root, counts); });
-      CHECK(simulate(schedules, in, out) == want);
+      CHECK(simulate(size, in, out, [&](int r) { return gatherv(a, r, root, counts); }) == want);
     }
   });
 }
 
-TEST_CASE("schedule of allgatherv") {
-  for_counts([](int size, const CountVector& counts) {
+TEST_CASE("schedules of allgatherv") {
+  for_all(Verb::allgather, [](Algorithm a, int size, const CountVector& counts) {
     PerRank in;
-    Floats whole;
+    Words whole;
     for (int r = 0; r < size; ++r) {
       in.push_back(block(r, 0, counts[std::size_t(r)]));
       append(whole, in.back());
     }
-    const auto schedules = all_ranks(size, [&](int r) { return allgatherv(r, counts); });
-    const PerRank out(std::size_t(size), empty(sum(counts)));
-    CHECK(simulate(schedules, in, out) == PerRank(std::size_t(size), whole));
+    const PerRank out = each(size, empty(sum(counts)));
+    CHECK(simulate(size, in, out, [&](int r) { return allgatherv(a, r, counts); }) ==
+          each(size, whole));
   });
 }
 
-TEST_CASE("schedule of alltoallv") {
-  for (int size = 1; size <= kLargest; ++size) {
-    for (int salt = 0; salt < 3; ++salt) {
-      const auto count = [&](int from, int to) {
-        return std::size_t((from * 3 + to * (salt + 1)) % 4);
-      };
-      PerRank in, out, want;
-      for (int r = 0; r < size; ++r) {
-        Floats sent, received;
-        for (int p = 0; p < size; ++p) {
-          append(sent, block(r, p, count(r, p)));
-          append(received, block(p, r, count(p, r)));
+TEST_CASE("schedules of alltoallv, also where ranks choose differently") {
+  for (const int mixed : {0, 1, 2}) {  // 2: each rank its own
+    for (int size = 1; size <= kLargest; ++size) {
+      for (int salt = 0; salt < 4; ++salt) {
+        const auto count = [&](int from, int to) {
+          return salt == 3 ? 0 : std::size_t((from * 3 + to * (salt + 1)) % 4);
+        };
+        PerRank in, out, want;
+        for (int r = 0; r < size; ++r) {
+          Words sent, received;
+          for (int p = 0; p < size; ++p) {
+            append(sent, block(r, p, count(r, p)));
+            append(received, block(p, r, count(p, r)));
+          }
+          in.push_back(sent);
+          out.push_back(empty(received.size()));
+          want.push_back(received);
         }
-        in.push_back(sent);
-        out.push_back(empty(received.size()));
-        want.push_back(received);
+        CAPTURE(size);
+        CAPTURE(mixed);
+        CHECK(simulate(size, in, out, [&](int r) {
+                CountVector sends, receives;
+                for (int p = 0; p < size; ++p) {
+                  sends.push_back(count(r, p));
+                  receives.push_back(count(p, r));
+                }
+                const bool pairs = mixed == 2 ? r % 3 == 1 : mixed == 1;
+                return alltoallv(pairs ? Algorithm::pairwise : Algorithm::direct, r, sends,
+                                 receives);
+              }) == want);
       }
-      const auto schedules = all_ranks(size, [&](int r) {
-        CountVector sends, receives;
-        for (int p = 0; p < size; ++p) {
-          sends.push_back(count(r, p));
-          receives.push_back(count(p, r));
-        }
-        return alltoallv(r, sends, receives);
-      });
-      CAPTURE(size);
-      CHECK(simulate(schedules, in, out) == want);
     }
   }
 }
 
-TEST_CASE("schedules of reduce, allreduce and reduce_scatter add in rank order") {
-  for_counts([](int size, const CountVector& counts) {
+TEST_CASE("schedules of reduce fold in rank order, whatever the root") {
+  for_all(Verb::reduce, [](Algorithm a, int size, const CountVector& counts) {
     const std::size_t total = sum(counts);
-    PerRank in;
-    Floats want = block(0, 0, total);
-    for (int r = 0; r < size; ++r) {
-      in.push_back(block(r, r, total));
-      for (std::size_t i = 0; i < total && r > 0; ++i) {
-        want[i] += in.back()[i];
-      }
-    }
     for (const int root : roots(size)) {
-      PerRank out = nothing(size), only_root = nothing(size);
+      PerRank out = each(size, {}), want = each(size, {});
       out[std::size_t(root)] = empty(total);
-      only_root[std::size_t(root)] = want;
-      const auto schedules = all_ranks(size, [&](int r) { return reduce(r, size, root, total); });
-      CHECK(simulate(schedules, in, out) == only_root);
+      want[std::size_t(root)] = folded(ranks_from(0, size), total);
+      CHECK(simulate(size, addends(size, total), out,
+                     [&](int r) { return reduce(a, r, size, root, total); }) == want);
     }
-    const PerRank everywhere(std::size_t(size), want), out(std::size_t(size), empty(total));
-    const auto all = all_ranks(size, [&](int r) { return allreduce(r, size, total); });
-    CHECK(simulate(all, in, out) == everywhere);
-
-    PerRank parts, part_out;
-    auto at = want.begin();
-    for (const std::size_t count : counts) {
-      parts.emplace_back(at, at + std::ptrdiff_t(count));
-      part_out.push_back(empty(count));
-      at += std::ptrdiff_t(count);
-    }
-    const auto scattered = all_ranks(size, [&](int r) { return reduce_scatter(r, counts); });
-    CHECK(simulate(scattered, in, part_out) == parts);
   });
+}
+
+TEST_CASE(
+    "schedules of allreduce fold in rank order; a ring's blocks from their owner's right on") {
+  for_all(Verb::allreduce, [](Algorithm a, int size, const CountVector& counts) {
+    for (const std::size_t total : {sum(counts), std::size_t(1), std::size_t(size) + 3}) {
+      Words want = folded(ranks_from(0, size), total);
+      if (a == Algorithm::ring) {
+        std::size_t at = 0;
+        for (int b = 0; b < size; ++b) {
+          const std::size_t n = std::size_t(size);
+          const std::size_t end = at + total / n + (std::size_t(b) < total % n ? 1 : 0);
+          const Words turned = folded(ranks_from(b + 1, size), total);
+          for (; at < end; ++at) {
+            want[at] = turned[at];
+          }
+        }
+      }
+      CHECK(simulate(size, addends(size, total), each(size, empty(total)),
+                     [&](int r) { return allreduce(a, r, size, total); }) == each(size, want));
+    }
+  });
+}
+
+TEST_CASE("schedules of reduce_scatter") {
+  for_all(Verb::reduce_scatter, [](Algorithm a, int size, const CountVector& counts) {
+    const std::size_t total = sum(counts);
+    PerRank out, want;
+    std::size_t at = 0;
+    for (int r = 0; r < size; ++r) {
+      const std::size_t count = counts[std::size_t(r)];
+      const Words whole = folded(ranks_from(a == Algorithm::ring ? r + 1 : 0, size), total);
+      const auto begin = whole.begin() + std::ptrdiff_t(at);
+      want.emplace_back(begin, begin + std::ptrdiff_t(count));
+      out.push_back(empty(count));
+      at += count;
+    }
+    CHECK(simulate(size, addends(size, total), out,
+                   [&](int r) { return reduce_scatter(a, r, counts); }) == want);
+  });
+}
+
+TEST_CASE("schedules of scan give each rank the fold up to itself") {
+  for_all(Verb::scan, [](Algorithm a, int size, const CountVector& counts) {
+    PerRank want;
+    for (int r = 0; r < size; ++r) {
+      want.push_back(folded(ranks_from(0, r + 1), counts[0]));
+    }
+    CHECK(simulate(size, addends(size, counts[0]), each(size, empty(counts[0])),
+                   [&](int r) { return scan(a, r, size, counts[0]); }) == want);
+  });
+}
+
+TEST_CASE("schedules of neighbor_alltoallv, with a neighbour twice and oneself") {
+  for (int size = 1; size <= kLargest; ++size) {
+    const auto right = [&](int r, int by) { return (r + by) % size; };
+    PerRank in, out, want;
+    std::vector<std::vector<Neighbor>> sends, receives;
+    for (int r = 0; r < size; ++r) {
+      const int from = right(r, size - 1), back = right(r, 1);
+      // Two to the right, one back to the left, one to oneself, and nothing to somebody.
+      sends.push_back({{right(r, 1), 2}, {from, 1}, {r, 3}, {right(r, 1), 4}, {0, 0}});
+      in.push_back({});
+      append(in.back(), block(r, 1, 2));
+      append(in.back(), block(r, 2, 1));
+      append(in.back(), block(r, 3, 3));
+      append(in.back(), block(r, 4, 4));
+      receives.push_back({{from, 2}, {back, 1}, {r, 3}, {from, 4}});
+      out.push_back(empty(10));
+      want.push_back({});
+      append(want.back(), block(from, 1, 2));
+      append(want.back(), block(back, 2, 1));
+      append(want.back(), block(r, 3, 3));
+      append(want.back(), block(from, 4, 4));
+    }
+    if (size <= 2) {
+      // Left and right are one rank: its messages come in the order in which it lists them.
+      continue;
+    }
+    CAPTURE(size);
+    CHECK(simulate(size, in, out, [&](int r) {
+            return neighbor_alltoallv(r, size, sends[std::size_t(r)], receives[std::size_t(r)]);
+          }) == want);
+  }
 }
 
 TEST_CASE("a sum takes addends only from ranks that have one") {
   // Ranks 1 and 3 of 4 hold addends; rank 0 wants the sum and has none.
-  const auto schedules = all_ranks(4, [](int r) {
-    CountVector sends(4, 0), receives(4, 0);
-    sends[0] = r % 2 == 1 ? 2 : 0;
-    if (r == 0) {
-      receives = {0, 2, 0, 2};
-    }
-    return direct("reduce", r, SendForm::shared, sends, ReceiveForm::summed, receives);
-  });
-  const PerRank out = simulate(schedules, {{}, {1, 2}, {}, {10, 20}}, {empty(2), {}, {}, {}});
-  CHECK(out[0] == Floats{11, 22});
+  const PerRank out =
+      simulate(4, {{}, {"a", "b"}, {}, {"c", "d"}}, {empty(2), {}, {}, {}}, [](int r) {
+        CountVector sends(4, 0), receives(4, 0);
+        sends[0] = r % 2 == 1 ? 2 : 0;
+        if (r == 0) {
+          receives = {0, 2, 0, 2};
+        }
+        return direct("reduce", r, SendForm::shared, sends, ReceiveForm::summed, receives);
+      });
+  CHECK(out[0] == Words{"ac", "bd"});
 }
 
 TEST_CASE("schedule of the barrier: everybody's coming reaches everybody") {
   for (int size = 1; size <= kLargest; ++size) {
-    const auto schedules = all_ranks(size, [&](int r) { return barrier(r, size); });
+    std::vector<Schedule> schedules;
+    for (int r = 0; r < size; ++r) {
+      schedules.push_back(barrier(r, size));
+    }
     const std::size_t n = std::size_t(size);
     std::vector<std::vector<bool>> knows(n, std::vector<bool>(n));
     for (std::size_t r = 0; r < knows.size(); ++r) {
@@ -268,7 +455,10 @@ TEST_CASE("schedule of the barrier: everybody's coming reaches everybody") {
         const auto& sends = schedules[r].rounds[round].sends;
         REQUIRE(sends.size() == 1);
         const std::size_t to = std::size_t(sends[0].peer);
-        REQUIRE(schedules[to].rounds[round].receives == std::vector<Segment>{{int(r), 0, 0}});
+        const auto& receives = schedules[to].rounds[round].receives;
+        REQUIRE(receives.size() == 1);
+        REQUIRE(receives[0].peer == int(r));
+        REQUIRE(receives[0].number == sends[0].number);
         for (std::size_t k = 0; k < knows.size(); ++k) {
           knows[to][k] = knows[to][k] || before[r][k];
         }
@@ -280,22 +470,71 @@ TEST_CASE("schedule of the barrier: everybody's coming reaches everybody") {
   }
 }
 
-TEST_CASE("ranks begin with different receivers") {
+TEST_CASE("ranks begin with different receivers, and in pairs nobody has two at a time") {
   for (int size = 2; size <= kLargest; ++size) {
     const CountVector counts(std::size_t(size), 1);
+    std::vector<Schedule> pairs;
     for (int r = 0; r < size; ++r) {
-      const Schedule s = alltoallv(r, counts, counts);
+      const Schedule s = alltoallv(Algorithm::direct, r, counts, counts);
       CHECK(s.rounds[0].sends.front().peer == (r + 1) % size);
       CHECK(s.rounds[0].sends.back().peer == r);
+      pairs.push_back(alltoallv(Algorithm::pairwise, r, counts, counts));
+    }
+    for (std::size_t round = 0; round < pairs[0].rounds.size(); ++round) {
+      std::set<int> targets;
+      for (const Schedule& s : pairs) {
+        REQUIRE(s.rounds[round].sends.size() == 1);
+        targets.insert(s.rounds[round].sends[0].peer);
+      }
+      CHECK(targets.size() == std::size_t(size));
     }
   }
 }
 
-TEST_CASE("counts that cannot be are a caller's mistake") {
+TEST_CASE("the chooser: direct in small worlds, doubling for little, rings and pairs for much") {
+  constexpr std::size_t kLittle = 64, kMuch = 1 << 20;
+  for (const Verb verb : {Verb::bcast, Verb::scatter, Verb::gather, Verb::allgather, Verb::reduce,
+                          Verb::allreduce, Verb::reduce_scatter, Verb::scan, Verb::alltoall}) {
+    for (int size = 1; size <= kLargest; ++size) {
+      for (const std::size_t bytes : {std::size_t(0), kLittle, kMuch}) {
+        const Algorithm a = choose(verb, bytes, size);
+        CHECK(std::ranges::count(algorithms(verb), a) == 1);
+        CHECK((size > 4 || a == Algorithm::direct));
+        for (const Algorithm other : algorithms(verb)) {
+          CHECK((size <= 4 || cost(verb, a, bytes, size) <= cost(verb, other, bytes, size)));
+        }
+      }
+    }
+  }
+  CHECK(choose(Verb::bcast, kMuch, 16) == Algorithm::binomial);
+  CHECK(choose(Verb::allreduce, kMuch, 16) == Algorithm::ring);
+  CHECK(choose(Verb::allreduce, kMuch, 16, {}, false) != Algorithm::ring);
+  CHECK(choose(Verb::allreduce, kMuch, 16, {.latency = 1.0}) == Algorithm::direct);
+  CHECK(choose(Verb::alltoall, kMuch, 8) == Algorithm::pairwise);
+  CHECK(choose(Verb::alltoall, kLittle, 8) == Algorithm::direct);
+  CHECK(choose(Verb::barrier, 0, 8) == Algorithm::recursive_doubling);
+}
+
+TEST_CASE("counts, roots and algorithms that cannot be are a caller's mistake") {
   const CountVector one(1, 1), two(2, 1), other = {1, 2};
-  CHECK_THROWS_AS(alltoallv(0, one, two), ContractViolation);
-  CHECK_THROWS_AS(alltoallv(2, two, two), ContractViolation);
-  CHECK_THROWS_AS(alltoallv(1, two, other), ContractViolation);
+  for (const Algorithm a : algorithms(Verb::alltoall)) {
+    CHECK_THROWS_AS(alltoallv(a, 0, one, two), ContractViolation);
+    CHECK_THROWS_AS(alltoallv(a, 2, two, two), ContractViolation);
+    CHECK_THROWS_AS(alltoallv(a, 1, two, other), ContractViolation);
+  }
   CHECK_THROWS_AS(direct("sum", 0, SendForm::packed, two, ReceiveForm::summed, other),
                   ContractViolation);
+  for (const Algorithm a : algorithms(Verb::bcast)) {
+    for (const int root : {-1, 2}) {
+      CHECK_THROWS_AS(bcast(a, 0, 2, root, 3), ContractViolation);
+      CHECK_THROWS_AS(reduce(a, 0, 2, root, 3), ContractViolation);
+      CHECK_THROWS_AS(scatterv(a, 0, root, two), ContractViolation);
+      CHECK_THROWS_AS(gatherv(a, 0, root, two), ContractViolation);
+    }
+  }
+  CHECK_THROWS_AS(bcast(Algorithm::ring, 0, 2, 0, 3), ContractViolation);
+  const std::vector<Neighbor> stranger = {{2, 1}}, self = {{0, 1}};
+  CHECK_THROWS_AS(neighbor_alltoallv(0, 2, stranger, {}), ContractViolation);
+  CHECK_THROWS_AS(neighbor_alltoallv(0, 2, {}, stranger), ContractViolation);
+  CHECK_THROWS_AS(neighbor_alltoallv(0, 2, self, {}), ContractViolation);
 }
