@@ -38,10 +38,10 @@ inline constexpr int kContexts = 4;
 // Names one message between two ranks; equal on both sides by construction, and used once.
 struct Tag {
   Context context = Context::user;
-  std::uint32_t epoch = 0;  // of the plan
+  std::uint32_t epoch = 0;  // of the plan; its upper half is the communicator's number
   std::uint32_t frame = 0;
   std::uint16_t step = 0;
-  std::uint16_t round = 0;  // of a collective's schedule
+  std::uint16_t round = 0;  // of a verb's messages between two ranks
 
   friend auto operator<=>(const Tag&, const Tag&) = default;
 };
