@@ -28,7 +28,7 @@ Operation::~Operation() {
 std::span<const std::byte> Operation::bytes(const Send& s) const {
   const std::span<const std::byte> from = s.from == Place::in    ? on_.in.bytes
                                           : s.from == Place::out ? on_.out.bytes
-                                                                  : std::span(work_);
+                                                                 : std::span(work_);
   return from.subspan(s.offset * element_, s.count * element_);
 }
 
