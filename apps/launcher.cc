@@ -178,7 +178,13 @@ std::vector<std::string> worker_command(const WorkerSpec& worker, const Launcher
                                  "--root",
                                  worker.root};
   there.insert(there.end(), worker.arguments.begin(), worker.arguments.end());
-  if (worker.at.local) {
+  return command_at(worker.at, there, options);
+}
+
+std::vector<std::string> command_at(const RankHost& at, const std::vector<std::string>& there,
+                                    const LauncherOptions& options) {
+  const Host& host = at.host;
+  if (at.local) {
     return there;
   }
   std::vector<std::string> command = split_command(options.rsh);

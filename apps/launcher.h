@@ -65,6 +65,9 @@ class Launcher {
   std::unique_ptr<Impl> impl_;
 };
 
+// The command, program first, that runs `there` on a board: as it is, or through options.rsh.
+std::vector<std::string> command_at(const RankHost& at, const std::vector<std::string>& there,
+                                    const LauncherOptions& options);
 // The command, program first, that starts `worker`.
 std::vector<std::string> worker_command(const WorkerSpec& worker, const LauncherOptions& options);
 

@@ -50,11 +50,11 @@ struct SpawnAttributes {
 };
 
 struct SpawnActions {
-  SpawnActions(int input, int output) {
+  SpawnActions(int input, int output, int errors) {
     posix_spawn_file_actions_init(&value);
     posix_spawn_file_actions_adddup2(&value, input, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&value, output, STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&value, output, STDERR_FILENO);
+    posix_spawn_file_actions_adddup2(&value, errors, STDERR_FILENO);
   }
   ~SpawnActions() { posix_spawn_file_actions_destroy(&value); }
   SpawnActions(const SpawnActions&) = delete;
@@ -81,11 +81,12 @@ Pipe make_pipe() {
   return {above_standard(std::move(read)), above_standard(std::move(write))};
 }
 
-Process::Process(const std::vector<std::string>& command, std::string_view input) {
+Process::Process(const std::vector<std::string>& command, std::string_view input, Output output) {
   require(!command.empty(), "Process: no command");
   require(input.size() <= 4096, "Process: more input than a pipe surely holds");
   Pipe in = make_pipe();
   Pipe out = make_pipe();
+  Pipe apart = output == Output::apart ? make_pipe() : Pipe{};
   // Before the child exists: we hold the reading end, so this neither blocks nor raises SIGPIPE.
   if (write(in.write.get(), input.data(), input.size()) != ssize_t(input.size())) {
     fail("cannot write to a pipe", errno);
@@ -96,7 +97,8 @@ Process::Process(const std::vector<std::string>& command, std::string_view input
   }
   arguments.push_back(nullptr);
   const SpawnAttributes attributes;
-  const SpawnActions actions(in.read.get(), out.write.get());
+  const SpawnActions actions(in.read.get(), out.write.get(),
+                             (output == Output::apart ? apart : out).write.get());
   const int error = posix_spawnp(&pid_, arguments[0], &actions.value, &attributes.value,
                                  arguments.data(), environ);
   if (error != 0) {
@@ -104,6 +106,7 @@ Process::Process(const std::vector<std::string>& command, std::string_view input
   }
   input_ = std::move(in.write);
   output_ = std::move(out.read);
+  errors_ = std::move(apart.read);
 }
 
 Process::~Process() {
