@@ -23,6 +23,8 @@ void add_plan(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_info(CLI::App& app, Action& action);
+void add_launch(CLI::App& app, Action& action);
+void add_shepherd(CLI::App& app, Action& action);
 void add_worker(CLI::App& app, Action& action);
 
 // Options that say how images become inputs, and override what the model says about it.

@@ -38,6 +38,8 @@ int main(int argc, char** argv) {
   apps::add_verify(app, action);
   apps::add_convert(app, action);
   apps::add_info(app, action);
+  apps::add_launch(app, action);
+  apps::add_shepherd(app, action);
   apps::add_worker(app, action);
   try {
     app.parse(argc, argv);

@@ -1,0 +1,50 @@
+#include "apps/lifeline.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <thread>
+
+#include "core/error.h"
+
+namespace sbcnn::apps {
+namespace {
+
+constexpr std::size_t kLongestSecret = 1024;
+
+ssize_t read_byte(char* c) {
+  for (;;) {
+    const ssize_t n = ::read(STDIN_FILENO, c, 1);
+    if (n >= 0 || errno != EINTR) {
+      return n;
+    }
+  }
+}
+
+}  // namespace
+
+std::string read_secret(const char* otherwise) {
+  std::string secret;
+  for (char c = 0; read_byte(&c) == 1;) {
+    if (c == '\n') {
+      return secret;
+    }
+    if (secret.size() == kLongestSecret) {
+      break;
+    }
+    secret += c;
+  }
+  throw Error(Error::Code::usage, otherwise);
+}
+
+void hold_lifeline() {
+  std::thread([] {
+    char c = 0;
+    while (read_byte(&c) == 1) {
+    }
+    std::_Exit(1);
+  }).detach();
+}
+
+}  // namespace sbcnn::apps

@@ -1,0 +1,58 @@
+#include "apps/world.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "apps/board.h"
+#include "apps/lifeline.h"
+#include "core/error.h"
+#include "net/world.h"
+
+namespace sbcnn {
+namespace {
+
+constexpr const char* kSecretFile = "SBCNN_SECRET_FILE";
+constexpr const char* kInsecure = "SBCNN_INSECURE";
+
+std::string secret_from_file() {
+  const char* const path = std::getenv(kSecretFile);
+  if (path == nullptr) {
+    const char* const insecure = std::getenv(kInsecure);
+    if (insecure != nullptr && std::strcmp(insecure, "1") == 0) {
+      return {};
+    }
+    throw Error(Error::Code::usage,
+                std::string("the job has no secret: set ") + kSecretFile +
+                    " to a file whose first line is one, the same for all ranks, or " + kInsecure +
+                    "=1 to do without");
+  }
+  std::ifstream file(path);
+  std::string secret;
+  if (!std::getline(file, secret) || secret.empty()) {
+    throw Error(Error::Code::io, std::string(kSecretFile) + ": no secret in '" + path +
+                                     "': put a line there that nobody can guess");
+  }
+  return secret;
+}
+
+}  // namespace
+
+std::unique_ptr<net::Communicator> world(std::chrono::milliseconds connect_timeout) {
+  const net::Seat seat = net::find_seat([](const char* name) { return std::getenv(name); });
+  net::MeetingOptions meeting;
+  meeting.host = apps::host_name();
+  meeting.version = apps::version();
+  if (seat.starter == net::Seat::Starter::launch) {
+    meeting.token = apps::read_secret(
+        "SBCNN_RANK is set, but no secret stands on standard input: `sbcnn launch` starts ranks");
+    apps::hold_lifeline();
+  } else if (seat.size > 1) {
+    meeting.token = secret_from_file();
+  }
+  return std::make_unique<net::Communicator>(
+      net::meet(seat, meeting, Clock::now() + connect_timeout));
+}
+
+}  // namespace sbcnn
