@@ -213,6 +213,13 @@ class Alone(Test):
               self.assertRaisesRegex(tool.Failure, "needs root.*: sudo tools/emulate up")):
             tool.main()
 
+    @unittest.skipUnless(os.getuid() == 0, "not root")
+    def test_peers_want_boards_and_say_so(self) -> None:
+        done = subprocess.run([sys.executable, SOURCE / "bench/collectives_peers", "--name", NAME + "-none"],
+                              capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 1)
+        self.assert_one_line(done.stderr, "not up", "up")
+
     def test_a_wrong_link_is_refused(self) -> None:
         for link in ("fast", "0", "-5", "nan"):
             done = emulate("up", f"--link={link}")
