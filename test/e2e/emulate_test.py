@@ -15,6 +15,7 @@ from support import (BINARY, MODEL, SOURCE, Test, have_sshd, main, read_npy, rel
                      sbcnn, temporary_folder, wait_for, write_pgm)
 
 TOOL = SOURCE / "tools/emulate"
+EXAMPLES = os.environ["SBCNN_EXAMPLES"]
 NAME = f"sbcnn-test{os.getpid()}"
 PROBE = ("ip link add v0 type veth peer name v1 && ip link add b0 type bridge && "
          "tc qdisc add dev v0 root tbf rate 1mbit burst 16384 limit 65536")
@@ -131,6 +132,15 @@ class Boards(Test):
         self.assertEqual(hosts, [b["address"] for b in self.what["boards"]])
         difference = relative_difference(read_npy(folder / "four.npy")[1], read_npy(folder / "one.npy")[1])
         self.assertLess(difference, 1e-4)
+
+    def test_a_program_runs_over_ipv6(self) -> None:
+        hosts = temporary_folder() / "hosts"
+        hosts.write_text("".join(f"[fd83::{i + 1}]\n" for i in range(3)))
+        done = emulate("exec", 0, "--", BINARY, "launch", "--hostfile", hosts, "--rsh", self.what["rsh"],
+                       "--", "sh", "-c", f"echo $SBCNN_ROOT; exec {EXAMPLES}/example_ring 20")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.count("[fd83::1]:"), 3)
+        self.assertIn("every float is 60", done.stdout)
 
     def test_links_are_no_faster_than_said_in_either_direction(self) -> None:
         for source, sink in ((0, 1), (1, 0)):

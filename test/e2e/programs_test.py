@@ -120,7 +120,8 @@ class Local(Test):
     def test_the_secret_stands_nowhere(self) -> None:
         look = ("import sys, os; secret = sys.stdin.readline().strip(); assert len(secret) >= 32\n"
                 "seen = open('/proc/self/environ').read() + open('/proc/self/cmdline').read()\n"
-                "seen += open(f'/proc/{os.getppid()}/environ').read() + open(f'/proc/{os.getppid()}/cmdline').read()\n"
+                "above = f'/proc/{os.getppid()}/'\n"
+                "seen += open(above + 'environ').read() + open(above + 'cmdline').read()\n"
                 "sys.exit(secret in seen)")
         done = sbcnn("launch", "-n", 2, "--", sys.executable, "-c", look, timeout=30)
         self.assertEqual(done.returncode, 0, done.stderr)
