@@ -2,12 +2,14 @@
 #include <exception>
 #include <iostream>
 
+#include "bench/collectives_command.h"
 #include "bench/kernels_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Times parts of sbcnn by themselves.");
   app.require_subcommand(1);
   sbcnn::bench::add_kernels_command(app);
+  sbcnn::bench::add_collectives_command(app);
   try {
     CLI11_PARSE(app, argc, argv);
     return 0;
