@@ -51,8 +51,11 @@ std::unique_ptr<net::Communicator> world(std::chrono::milliseconds connect_timeo
   } else if (seat.size > 1) {
     meeting.token = secret_from_file();
   }
-  return std::make_unique<net::Communicator>(
-      net::meet(seat, meeting, Clock::now() + connect_timeout));
+  const Deadline deadline = Clock::now() + connect_timeout;
+  auto comm = std::make_unique<net::Communicator>(net::meet(seat, meeting, deadline));
+  // A rank with little to do must not be gone before all others have connected to it.
+  comm->barrier(deadline);
+  return comm;
 }
 
 }  // namespace sbcnn
