@@ -2,7 +2,6 @@
 
 #include <netdb.h>
 #include <poll.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,6 +22,7 @@
 #include "core/error.h"
 #include "core/ports.h"
 #include "net/interface.h"
+#include "net/secret.h"
 
 namespace sbcnn::apps {
 namespace {
@@ -34,19 +34,6 @@ constexpr milliseconds kGrace{3'000};  // for shepherds, which give their progra
 constexpr milliseconds kDrain{500};    // for the last lines of a process that has ended
 // Above the system's own choices (32768 to 60999 unless told otherwise).
 constexpr int kFirstPort = 61000, kLastPort = 65535;
-
-std::string make_secret() {
-  unsigned char bytes[16];
-  if (getrandom(bytes, sizeof bytes, 0) != ssize_t(sizeof bytes)) {
-    throw Error(Error::Code::io, "the system gave no random numbers for the job's secret");
-  }
-  static constexpr char digits[] = "0123456789abcdef";
-  std::string secret;
-  for (const unsigned char b : bytes) {
-    secret += {digits[b >> 4], digits[b & 15]};
-  }
-  return secret;
-}
 
 std::vector<RankHost> places(const LaunchOptions& o) {
   if (o.hostfile.empty()) {
@@ -174,7 +161,10 @@ class Job {
     reach.connect_timeout = options.connect_timeout;
     const std::string here = worker_binary({}).string();
     const std::string root = root_endpoint(options, ranks_);
-    const std::string secret = make_secret() + "\n";
+    // What stays on this board passes no wire.
+    const bool alone = std::ranges::all_of(ranks_, [](const RankHost& r) { return r.local; });
+    const std::string secret =
+        net::make_secret(alone ? net::Security::plain : net::Security::curve) + "\n";
     std::vector<std::string> program = options.command;
     if (program[0].find('/') != std::string::npos) {
       program[0] = std::filesystem::absolute(program[0]).lexically_normal();
