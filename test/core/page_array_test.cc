@@ -32,7 +32,8 @@ bool aligned(const void* p, std::size_t alignment) {
 }  // namespace
 
 TEST_CASE("page array: zeroed, aligned, writable to its end") {
-  for (const std::size_t count : {1, 7, 1000, 16383, 16384, 16385, 524287, 524288, 1400001}) {
+  for (const std::size_t count :
+       {1u, 7u, 1000u, 16383u, 16384u, 16385u, 524287u, 524288u, 1400001u}) {
     PageArray<float> a(count);
     REQUIRE(a.size() == count);
     CHECK(aligned(a.data(), kAlignment));
