@@ -214,7 +214,9 @@ TEST_CASE("zmq: a process that is killed or frozen is named by every rank, withi
       MESSAGE(std::string(strsignal(signal)), " is named after ", took, " s: ", error);
       CHECK(error.find("rank 2 (board2) is lost") != std::string::npos);
       CHECK(error.find("barrier number") != std::string::npos);  // where
-      CHECK(error.find("last message") != std::string::npos);    // since when
+      // Since when. Whoever told us first may never have had a message from it.
+      CHECK((error.find("last message") != std::string::npos ||
+             error.find("no message before") != std::string::npos));
       CHECK(took < 2.0);
       for (const int rank : {1, 3}) {  // rank 0 has told nobody: its communicator lives
         const std::string words = world.last_words(rank, begin + milliseconds(2500));
