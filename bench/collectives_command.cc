@@ -86,7 +86,25 @@ void write(const std::string& path, const std::string& text) {
   }
 }
 
+void check(const CollectivesOptions& what) {
+  for (const std::size_t bytes : what.bytes) {
+    if (bytes % sizeof(float) != 0) {
+      throw Error(Error::Code::usage,
+                  "--bytes " + std::to_string(bytes) + ": sizes are multiples of 4");
+    }
+  }
+  const auto has = [&](Verb verb) {
+    const auto all = net::algorithms(verb);
+    return !what.algorithm || std::ranges::find(all, *what.algorithm) != all.end();
+  };
+  if (std::ranges::none_of(what.verbs, has)) {
+    throw Error(Error::Code::usage, "--algorithm " + std::string(name(*what.algorithm)) +
+                                        ": no collective that was asked for has it");
+  }
+}
+
 void run(const Options& o) {
+  check(o.what);
   const net::Seat seat = net::find_seat([](const char* name) { return std::getenv(name); });
   if (seat.starter == net::Seat::Starter::nobody && (o.ranks > 1 || !o.hostfile.empty())) {
     launch(o);

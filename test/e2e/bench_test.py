@@ -1,4 +1,4 @@
-"""sbcnn-bench runs, checks what all sides compute, and reports in the form that docs are made of."""
+"""sbcnn-bench runs, checks what is computed, and reports in the form that docs are made of."""
 import json
 import os
 import shutil
@@ -9,11 +9,17 @@ from support import SOURCE, Test, main, temporary_folder
 
 BENCH = os.environ["SBCNN_BENCH"]
 NETWORK = "resnet34-slice2@64"  # small; has groups
+ALGORITHMS = {"barrier": 1, "bcast": 2, "scatter": 2, "gather": 2, "allgather": 3, "reduce": 2,
+              "allreduce": 3, "reduce_scatter": 2, "scan": 2, "alltoall": 2}
+
+
+def run(*args: object) -> subprocess.CompletedProcess:
+    return subprocess.run([BENCH, *map(str, args)], capture_output=True, text=True, timeout=600,
+                          stdin=subprocess.DEVNULL)
 
 
 def bench(*args: object) -> subprocess.CompletedProcess:
-    return subprocess.run([BENCH, "kernels", *map(str, args)], capture_output=True, text=True,
-                          timeout=600, stdin=subprocess.DEVNULL)
+    return run("kernels", *args)
 
 
 class Bench(Test):
@@ -64,6 +70,33 @@ class Bench(Test):
         done = bench("--net", "resnet35")
         self.assertNotEqual(done.returncode, 0)
         self.assert_one_line(done.stderr, "resnet35")
+
+
+class Collectives(Test):
+    def test_every_collective_by_every_algorithm_over_three_ranks(self) -> None:
+        path = temporary_folder() / "report.json"
+        done = run("collectives", "-n", 3, "--bytes", "0,1024", "--seconds", 0.001, "--json", path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = json.loads(path.read_text())["rows"]
+        for collective, algorithms in ALGORITHMS.items():
+            mine = [r for r in rows if r["collective"] == collective]
+            sizes = [0] if collective == "barrier" else [0, 1024]
+            self.assertEqual(len({r["algorithm"] for r in mine}), algorithms, collective)
+            self.assertEqual(len(mine), algorithms * len(sizes), collective)
+            for row in mine:
+                self.assertIn(row["bytes_per_pair"], sizes)
+                self.assertEqual(row["ranks"], 3)
+                self.assertLessEqual(row["min_us"], row["p50_us"])
+                self.assertLessEqual(row["p50_us"], row["p99_us"])
+                self.assertLessEqual(row["p99_us"], row["max_us"])
+                self.assertEqual(row["goodput_mbit"] > 0, row["bytes_per_pair"] > 0)
+
+    def test_wrong_sizes_and_algorithms_are_named_before_anything_starts(self) -> None:
+        for wrong, words in ((("--bytes", 3), "multiples of 4"),
+                             (("--collective", "bcast", "--algorithm", "ring"), "ring")):
+            done = run("collectives", "-n", 2, *wrong)
+            self.assertNotEqual(done.returncode, 0)
+            self.assert_one_line(done.stderr, words)
 
 
 if __name__ == "__main__":
