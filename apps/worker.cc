@@ -1,15 +1,12 @@
 #include "apps/worker.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdlib>
 #include <thread>
 
 #include "apps/board.h"
 #include "apps/compute.h"
 #include "apps/console.h"
 #include "apps/job.h"
+#include "apps/lifeline.h"
 #include "core/error.h"
 #include "core/model_file.h"
 #include "core/pipeline.h"
@@ -19,40 +16,6 @@
 
 namespace sbcnn::apps {
 namespace {
-
-ssize_t read_byte(char* c) {
-  for (;;) {
-    const ssize_t n = ::read(STDIN_FILENO, c, 1);
-    if (n >= 0 || errno != EINTR) {
-      return n;
-    }
-  }
-}
-
-// Byte by byte, so that nothing of what follows is swallowed.
-std::string read_secret() {
-  std::string secret;
-  for (char c = 0; read_byte(&c) == 1;) {
-    if (c == '\n') {
-      return secret;
-    }
-    if (secret.size() == 1024) {
-      break;
-    }
-    secret += c;
-  }
-  throw Error(Error::Code::usage,
-              "a worker is started by `sbcnn run`, which hands it the job's secret");
-}
-
-void hold_lifeline() {
-  std::thread([] {
-    char c = 0;
-    while (read_byte(&c) == 1) {
-    }
-    std::_Exit(1);
-  }).detach();
-}
 
 // Rank 0 knows why, tells people, and ends us through the lifeline.
 [[noreturn]] void await_the_end(const std::string& why, std::chrono::milliseconds timeout) {
@@ -117,7 +80,7 @@ void serve(net::Communicator& comm, const WorkerOptions& options) {
 
 void work(const WorkerOptions& options) {
   net::JoinOptions join;
-  join.token = read_secret();
+  join.token = read_secret("a worker is started by `sbcnn run`, which hands it the job's secret");
   hold_lifeline();
   join.root = options.root;
   join.rank = options.rank;
