@@ -6,6 +6,7 @@ import getpass
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -59,16 +60,17 @@ def workers_of(port_or_root: str) -> list[int]:
     return sorted(found)
 
 
-def roots() -> set[str]:
-    """Addresses of rank 0 in the command lines of all workers on this machine."""
-    found = set()
+def root_told_by(pid: int) -> str | None:
+    """Address of rank 0 that a process gives to the workers, or the ssh, that it started. (Workers
+    alone do not tell whose they are: other tests run beside this one.)"""
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError, ValueError):
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                if words[1:2] == [b"worker"]:
-                    found.add(words[words.index(b"--root") + 1].decode())
-    return found
+            with contextlib.suppress(OSError):
+                parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
+                told = re.search(rb"--root[\0 ]'?([^\0 ']+)", (entry / "cmdline").read_bytes())
+                if int(parent) == pid and told:
+                    return told[1].decode()
+    return None
 
 
 def wait_for(condition, seconds: float = 20):
@@ -85,12 +87,12 @@ class Job:
     """A running `sbcnn run` over several ranks, until its workers are seen."""
 
     def __init__(self, *args: object, workers: int) -> None:
-        before = roots()
         self.process = start("run", *args)
-        new = wait_for(lambda: self.process.poll() is not None or roots() - before)
-        if self.process.poll() is not None:
-            raise AssertionError(f"ended early: {self.process.communicate()}")
-        self.root = next(iter(new))
+        wait_for(lambda: self.process.poll() is not None or root_told_by(self.process.pid))
+        self.root = root_told_by(self.process.pid)
+        if self.process.poll() is not None or self.root is None:
+            self.process.kill()
+            raise AssertionError(f"ended early, or started nobody: {self.process.communicate()}")
         self.workers = wait_for(lambda: len(found := workers_of(self.root)) == workers and found)
         if not self.workers:
             raise AssertionError(f"{workers} workers expected, {workers_of(self.root)} seen")
