@@ -310,7 +310,9 @@ class Soak {
     while (calls.size() < in_flight) {
       const std::size_t which = lots_.below(4);
       Communicator& comm = which == 0 ? *copy_ : which == 1 ? *half_ : world_;
-      const std::uint32_t salt = which == 1 ? 2 + std::uint32_t(world_.rank() % 2) : std::uint32_t(which);
+      const std::uint32_t salt = which == 0   ? 0
+                                 : which == 1 ? 2 + std::uint32_t(world_.rank() % 2)
+                                              : 1;
       requests.push_back(calls.emplace_back(comm, salt, number_++).start(lots_));
     }
     if (lots_.one_in(2)) {
@@ -351,6 +353,9 @@ bool grew(const Usage& before, const Usage& after, std::uint32_t calls) {
 int main(int argc, char** argv) try {
   const auto calls = std::uint32_t(argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 1'000'000);
   const auto seed = std::uint32_t(argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 1);
+  if (calls < 10) {
+    throw std::runtime_error("how many collectives? A number from 10");
+  }
   const auto world = sbcnn::world();
   const auto begin = Clock::now();
   Soak soak(*world, seed);
