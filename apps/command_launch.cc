@@ -30,7 +30,7 @@ void add_launch(CLI::App& app, Action& action) {
       ->type_name("PROGRAM ARGS...");
   c.footer(
       "Example:\n"
-      "  sbcnn launch --hostfile boards.txt -- build/apps/examples/ring\n\n"
+      "  sbcnn launch --hostfile boards.txt -- build/apps/examples/example_ring\n\n"
       "A program finds its place with sbcnn::world() (apps/world.h). The exit status is that of\n"
       "the first rank that failed; the others are ended then.");
   c.callback([o, hostfile, &action] {
