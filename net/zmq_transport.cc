@@ -1,7 +1,10 @@
 #include "net/zmq_transport.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 #include <zmq.hpp>
@@ -22,8 +25,9 @@ constexpr int kFramesAtOnce = 64;
 constexpr std::size_t kLongestReason = 4096;
 // Encrypted messages travel in pieces: libzmq ciphers a piece as a whole before it is sent and
 // after it has come, so in one piece a long message would keep its thread from all else meanwhile,
-// the answers to heartbeats included, and the network idle.
-constexpr std::size_t kPiece = 64 * 1024;
+// the answers to heartbeats included, and the network idle. One piece takes a chunk of an
+// all-to-all.
+constexpr std::size_t kPiece = kHeaderBytes + 64 * 1024;
 
 int milliseconds_of(milliseconds t) {
   return int(t.count());
@@ -41,23 +45,27 @@ milliseconds until(Deadline deadline) {
 
 // Receives without waiting; false when nothing is there. Signals do not count as errors.
 bool receive_now(zmq::socket_t& socket, zmq::message_t& frame) {
-  try {
-    return socket.recv(frame, zmq::recv_flags::dontwait).has_value();
-  } catch (const zmq::error_t& e) {
-    if (e.num() == EINTR) {
-      return false;
+  while (true) {
+    try {
+      return socket.recv(frame, zmq::recv_flags::dontwait).has_value();
+    } catch (const zmq::error_t& e) {
+      if (e.num() != EINTR) {
+        throw;
+      }
     }
-    throw;
   }
 }
 
-void poll(std::vector<zmq::pollitem_t>& items, milliseconds timeout) {
-  try {
-    zmq::poll(items, timeout);
-  } catch (const zmq::error_t& e) {
-    if (e.num() != EINTR) {
-      throw;
-    }
+pollfd readable(zmq::socket_t& socket) {
+  return {int(socket.get(zmq::sockopt::fd)), POLLIN, 0};
+}
+
+// Waits for news on sockets whose messages have all been received: what libzmq's descriptors tell
+// are changes. zmq_poll would ask every socket twice, with a system call or two each time.
+void poll(std::span<pollfd> sockets, milliseconds timeout) {
+  if (::poll(sockets.data(), nfds_t(sockets.size()), milliseconds_of(timeout)) < 0 &&
+      errno != EINTR) {
+    throw Error(Error::Code::io, std::string("cannot wait for messages: ") + std::strerror(errno));
   }
 }
 
@@ -154,7 +162,8 @@ class ZmqTransport final : public Transport {
   // peers still find our end of the other links open.
   zmq::context_t out_context_;
   std::vector<Link> links_;
-  std::vector<zmq::pollitem_t> items_;
+  std::vector<pollfd> descriptors_;  // of the PULL, and of the monitors
+  bool emptied_ = false;             // the PULL had nothing more when it was last asked
   std::optional<Error> failure_;
   std::string cause_;          // what the first abort of a peer said
   bool news_ = false;          // a peer has left since receive() returned
@@ -170,11 +179,11 @@ ZmqTransport::ZmqTransport(std::unique_ptr<ZmqEndpoint::Bound> in, World world)
       world_(std::move(world)),
       said_(world_.peers.size()),
       links_(world_.peers.size()) {
-  items_.push_back({in_->pull.handle(), 0, ZMQ_POLLIN, 0});
+  descriptors_.push_back(readable(in_->pull));
   for (int peer = 0; peer < size(); ++peer) {
     if (peer != rank()) {
       connect(peer);
-      items_.push_back({links_[std::size_t(peer)].monitor.handle(), 0, ZMQ_POLLIN, 0});
+      descriptors_.push_back(readable(links_[std::size_t(peer)].monitor));
     }
   }
 }
@@ -225,6 +234,7 @@ void ZmqTransport::connect(int peer) {
 
 void ZmqTransport::await_links(Deadline deadline, const std::function<void()>& check) {
   const auto connecting = [](const Link& link) { return link.state == Link::State::connecting; };
+  read_monitors();  // from here on their descriptors tell
   while (std::ranges::any_of(links_, connecting)) {
     if (check) {
       check();
@@ -235,8 +245,7 @@ void ZmqTransport::await_links(Deadline deadline, const std::function<void()>& c
                                             " at " + world_.peers[std::size_t(peer)].endpoint +
                                             ": is a firewall or another network in between?");
     }
-    std::vector<zmq::pollitem_t> monitors(items_.begin() + 1, items_.end());
-    poll(monitors, std::min(until(deadline), kWatchInterval));
+    poll(std::span(descriptors_).subspan(1), std::min(until(deadline), kWatchInterval));
     read_monitors();
     check_door();
   }
@@ -327,7 +336,8 @@ std::optional<Message> ZmqTransport::receive(Deadline deadline) {
 std::optional<Message> ZmqTransport::take() {
   for (int i = 0; i < kFramesAtOnce && !failure_; ++i) {
     zmq::message_t first;
-    if (!receive_now(in_->pull, first)) {
+    emptied_ = !receive_now(in_->pull, first);
+    if (emptied_) {
       return std::nullopt;
     }
     const auto frame = join_pieces(std::move(first));
@@ -448,8 +458,10 @@ void ZmqTransport::wait(Deadline deadline) {
       next = std::min(next, link.broken_at + in_->options.farewell_grace);
     }
   }
-  poll(items_, until(next));
-  read_monitors();
+  poll(descriptors_, emptied_ ? until(next) : milliseconds(0));
+  if (std::ranges::any_of(descriptors_.begin() + 1, descriptors_.end(), &pollfd::revents)) {
+    read_monitors();
+  }
 }
 
 // Says goodbye on every link that stands, and waits until the words are on their way.
@@ -478,7 +490,7 @@ void ZmqTransport::say(FrameKind farewell, std::string_view reason) {
     return all;
   };
   while (!done() && Clock::now() < deadline) {
-    poll(items_, std::min(until(deadline), kFlushInterval));
+    poll(descriptors_, std::min(until(deadline), kFlushInterval));
     read_monitors();
     take();
   }
