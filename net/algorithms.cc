@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <vector>
@@ -14,6 +15,7 @@ namespace {
 
 using CountVector = std::vector<std::size_t>;
 
+constexpr std::size_t kUnbounded = std::numeric_limits<std::size_t>::max();
 constexpr int kSmallWorld = 4;
 constexpr double kIncast = 1.25;
 
@@ -78,6 +80,10 @@ CountVector offsets_of(Counts counts) {
   return offsets;
 }
 
+struct Piece {
+  std::size_t offset = 0, count = 0;
+};
+
 // Blocks of all ranks one after the other; runs of them that may go around the end.
 class Blocks {
  public:
@@ -97,9 +103,6 @@ class Blocks {
     return total;
   }
 
-  struct Piece {
-    std::size_t offset = 0, count = 0;
-  };
   // The same as one piece or, around the end, two.
   std::vector<Piece> pieces(std::size_t first, std::size_t n) const {
     first = wrap(first);
@@ -326,6 +329,43 @@ Schedule binomial_reduce(int rank, int size, int root, std::size_t count) {
   return b.done();
 }
 
+// A segment in pieces of at most `chunk`, or in as many as can be numbered. Both ends cut it alike.
+std::vector<Piece> cut(Piece segment, std::size_t chunk) {
+  constexpr std::size_t kMost = std::numeric_limits<std::uint16_t>::max();
+  chunk = std::max(chunk, segment.count / kMost + 1);
+  std::vector<Piece> pieces;
+  for (std::size_t at = 0; at < segment.count; at += chunk) {
+    pieces.push_back({segment.offset + at, std::min(chunk, segment.count - at)});
+  }
+  return pieces;
+}
+
+// What a rank sends and receives at a time in an all-to-all; one of both may be empty.
+struct Turn {
+  std::size_t target = 0, source = 0;
+  Piece sent, received;
+  std::size_t size() const { return std::max(sent.count, received.count); }
+};
+
+std::vector<Turn> turns_of(Algorithm algorithm, std::size_t me, Counts sends, Counts receives,
+                           std::size_t chunk) {
+  const std::size_t size = sends.size();
+  const bool pairs = algorithm == Algorithm::pairwise && std::has_single_bit(size);
+  const CountVector from = offsets_of(sends), to = offsets_of(receives);
+  std::vector<Turn> turns;
+  for (std::size_t k = 1; k < size; ++k) {
+    const std::size_t target = pairs ? me ^ k : (me + k) % size;
+    const std::size_t source = pairs ? me ^ k : (me + size - k) % size;
+    const std::vector<Piece> out = cut({from[target], sends[target]}, chunk);
+    const std::vector<Piece> in = cut({to[source], receives[source]}, chunk);
+    for (std::size_t i = 0; i < std::max(out.size(), in.size()); ++i) {
+      turns.push_back(
+          {target, source, i < out.size() ? out[i] : Piece(), i < in.size() ? in[i] : Piece()});
+    }
+  }
+  return turns;
+}
+
 }  // namespace
 
 std::string_view name(Verb verb) {
@@ -380,8 +420,10 @@ double cost(Verb verb, Algorithm algorithm, std::size_t bytes, int size, const L
       const bool lossy = many_to_one && others > 1 && others * double(bytes) > link.port_buffer;
       return link.latency + others * (link.message_cost + transfer * (lossy ? kIncast : 1.0));
     }
-    case Algorithm::pairwise:
-      return others * (start + transfer);
+    case Algorithm::pairwise: {  // what a rank is not ahead with waits once for somebody's share
+      const bool paced = others * double(bytes) > 2 * double(kChunkBytes);
+      return link.latency + others * (link.message_cost + transfer) + (paced ? link.latency : 0);
+    }
     case Algorithm::ring:
       return verb == Verb::allreduce ? 2 * others * (start + transfer / size)
                                      : others * (start + transfer);
@@ -402,7 +444,8 @@ double cost(Verb verb, Algorithm algorithm, std::size_t bytes, int size, const L
 Algorithm choose(Verb verb, std::size_t bytes, int size, const Link& link, bool commutative) {
   const auto candidates = algorithms(verb);
   Algorithm best = candidates.front();
-  for (const Algorithm a : candidates.subspan(size <= kSmallWorld ? candidates.size() : 1)) {
+  const bool only_first = size <= kSmallWorld && verb != Verb::alltoall;
+  for (const Algorithm a : candidates.subspan(only_first ? candidates.size() : 1)) {
     const bool folds =
         verb == Verb::reduce_scatter || verb == Verb::allreduce || verb == Verb::reduce;
     const bool fits = commutative || !folds || a != Algorithm::ring;
@@ -538,24 +581,34 @@ Schedule scan(Algorithm algorithm, int rank, int size, std::size_t count) {
   return b.done();
 }
 
-Schedule alltoallv(Algorithm algorithm, int rank, Counts sends, Counts receives) {
+Schedule alltoallv(Algorithm algorithm, int rank, Counts sends, Counts receives,
+                   std::size_t chunk) {
   check(Verb::alltoall, algorithm, rank, sends.size());
-  if (algorithm == Algorithm::direct) {
-    return direct("alltoallv", rank, SendForm::packed, sends, ReceiveForm::packed, receives);
-  }
-  const std::size_t size = sends.size(), me = std::size_t(rank);
-  require(receives.size() == size, "schedule: counts of every rank of the world are wanted");
+  const std::size_t me = std::size_t(rank);
+  require(receives.size() == sends.size(),
+          "schedule: counts of every rank of the world are wanted");
   require(sends[me] == receives[me], "schedule: a rank takes from itself what it gives to itself");
-  const CountVector from = offsets_of(sends), to = offsets_of(receives);
+  require(0 < chunk && chunk <= kUnbounded / 2, "schedule: no such chunk");
+  const std::vector<Turn> turns = turns_of(algorithm, me, sends, receives, chunk);
+  const std::size_t window = algorithm == Algorithm::pairwise ? 2 * chunk : kUnbounded;
   Builder b("alltoallv", rank);
-  for (std::size_t k = 1; k < size; ++k) {
-    const bool pairs = std::has_single_bit(size);
-    const std::size_t target = pairs ? me ^ k : (me + k) % size;
-    const std::size_t source = pairs ? me ^ k : (me + size - k) % size;
-    b.round().send(int(target), Place::in, from[target], sends[target]);
-    b.receive(int(source), Place::out, to[source], receives[source]);
+  b.round();
+  std::size_t next = 0, ahead = 0;
+  for (std::size_t now = 0; now < turns.size(); ++now) {
+    for (; next < turns.size() && (next == now || ahead + turns[next].size() <= window); ++next) {
+      ahead += turns[next].size();
+      b.send(int(turns[next].target), Place::in, turns[next].sent.offset, turns[next].sent.count);
+    }
+    b.receive(int(turns[now].source), Place::out, turns[now].received.offset,
+              turns[now].received.count);
+    ahead -= turns[now].size();
+    if (next < turns.size()) {
+      b.round();  // else the rest is taken as it comes
+    }
   }
-  b.round().copy(Place::in, from[me], Place::out, to[me], sends[me]);
+  const std::size_t from = std::reduce(sends.begin(), sends.begin() + rank, std::size_t(0));
+  const std::size_t to = std::reduce(receives.begin(), receives.begin() + rank, std::size_t(0));
+  b.copy(Place::in, from, Place::out, to, sends[me]);
   return b.done();
 }
 

@@ -2,9 +2,11 @@
 //
 // direct: one round, in which every segment goes straight to whom it is for.
 //
-// pairwise, for alltoall: in round k with rank XOR k where the size is a power of two, else to
-// rank + k and from rank - k. A rank goes on when it has what that round brings, so each port
-// serves one sender at a time.
+// pairwise, for alltoall: first with rank XOR 1, then XOR 2 and so on where the size is a power of
+// two, else to rank + k and from rank - k (Thakur, Rabenseifner and Gropp, 2005). In chunks: a rank
+// sends a chunk when it has received its own share, all but the last two chunks, of what precedes
+// it in this order. So ranks keep in step, and each port serves one sender at a time. As a share
+// precedes in the same order on all ranks, none waits in a circle, whatever the counts.
 //
 // ring: allgather and reduce_scatter pass blocks on to the right neighbour; allreduce is the
 // second and then the first (Patarasuk and Yuan, 2009).
@@ -31,7 +33,7 @@
 // computation is best sent directly.
 //
 // Counts, roots and the algorithm are the same on every rank. Of alltoall the counts differ, and
-// so may the algorithm, for direct and pairwise understand each other.
+// so may the algorithm, for direct and pairwise cut their segments alike.
 #pragma once
 
 #include <cstddef>
@@ -42,6 +44,10 @@
 #include "net/schedule.h"
 
 namespace sbcnn::net {
+
+// What the communicator's alltoall sends in one message at most. Two of them keep a port busy while
+// a rank takes in a third, and fit what a switch holds for a port.
+inline constexpr std::size_t kChunkBytes = 64 * 1024;
 
 // With their v forms.
 enum class Verb : std::uint8_t {
@@ -77,8 +83,8 @@ struct Link {
 // bcast, reduce, allreduce and scan; else of one rank's block, the mean if they differ.
 double cost(Verb, Algorithm, std::size_t bytes, int size, const Link& = {});
 
-// The cheapest by `cost`; direct if it is as cheap, and in worlds of up to 4. `commutative`: the
-// reduction.
+// The cheapest by `cost`; direct if it is as cheap, and but for alltoall in worlds of up to 4.
+// `commutative`: the reduction.
 Algorithm choose(Verb, std::size_t bytes, int size, const Link& = {}, bool commutative = true);
 
 // An algorithm that the verb has not is a caller's mistake; so are counts and roots that cannot be.
@@ -91,8 +97,8 @@ Schedule reduce(Algorithm, int rank, int size, int root, std::size_t count);
 Schedule allreduce(Algorithm, int rank, int size, std::size_t count);
 Schedule reduce_scatter(Algorithm, int rank, Counts);             // counts: what each rank keeps
 Schedule scan(Algorithm, int rank, int size, std::size_t count);  // inclusive
-// Counts to and from each peer.
-Schedule alltoallv(Algorithm, int rank, Counts sends, Counts receives);
+// Counts to and from each peer. `chunk`: the most elements that travel in one message.
+Schedule alltoallv(Algorithm, int rank, Counts sends, Counts receives, std::size_t chunk);
 
 // Elements to or from a rank; a rank may be listed more than once.
 struct Neighbor {

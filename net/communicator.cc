@@ -588,8 +588,9 @@ Request Communicator::ialltoall(SendBuffer in, ReceiveBuffer out, const How& how
       "Communicator::alltoall: a rank sends and receives the same count, a multiple of the size");
   const CountVector counts = equal(size(), in.count() / std::size_t(size()));
   const Algorithm a = algorithm(Verb::alltoall, how, mean_bytes(counts, in.element()));
-  return begin(as("alltoall", net::alltoallv(a, rank(), counts, counts)),
-               {.in = in, .out = out, .type = in.type, .tag = how.tag, .algorithm = a});
+  return begin(
+      as("alltoall", net::alltoallv(a, rank(), counts, counts, kChunkBytes / in.element())),
+      {.in = in, .out = out, .type = in.type, .tag = how.tag, .algorithm = a});
 }
 
 Request Communicator::ialltoallv(SendBuffer in, Counts sends, ReceiveBuffer out, Counts receives,
@@ -597,7 +598,7 @@ Request Communicator::ialltoallv(SendBuffer in, Counts sends, ReceiveBuffer out,
   check_counts(sends);
   check_counts(receives);
   const Algorithm a = algorithm(Verb::alltoall, how, mean_bytes(sends, in.element()));
-  return begin(net::alltoallv(a, rank(), sends, receives),
+  return begin(net::alltoallv(a, rank(), sends, receives, kChunkBytes / in.element()),
                {.in = in, .out = out, .type = in.type, .tag = how.tag, .algorithm = a});
 }
 
