@@ -4,13 +4,19 @@
 // the expression. Temporary vectors, const receive buffers and other element types do not
 // compile; neither do reductions of halves or bytes (halves lose too much in a sum: convert them
 // to floats first). Elements travel as they lie in memory, so all boards are little endian.
+//
+// A send buffer may be shared instead: of a shared_ptr to a vector or an array, long segments are
+// not copied to be sent. Its elements must then not change while others hold it, which may be for
+// longer than the verb takes: until the last of its messages is with the kernel (use_count).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <ranges>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "core/half.h"
 
@@ -69,6 +75,10 @@ constexpr std::size_t size_of(ElementType type) {
 template <class R>
 concept Elements = std::ranges::contiguous_range<R> && std::ranges::borrowed_range<R> &&
     kIsElement<std::ranges::range_value_t<R>>;
+// What owns its elements.
+template <class R>
+concept Container = std::ranges::contiguous_range<R> && !std::ranges::view<R> &&
+                    kIsElement<std::remove_const_t<std::ranges::range_value_t<R>>>;
 template <class R>
 concept WritableElements =
     Elements<R> && !std::is_const_v<std::remove_reference_t<std::ranges::range_reference_t<R>>>;
@@ -80,11 +90,17 @@ struct SendBuffer {
   template <Elements R>
   SendBuffer(R&& r)  // NOLINT(google-explicit-constructor)
       : bytes(std::as_bytes(std::span(r))), type(element_type<std::ranges::range_value_t<R>>()) {}
+  template <Container R>
+  SendBuffer(std::shared_ptr<R> shared)  // NOLINT(google-explicit-constructor)
+      : SendBuffer(std::span(*shared)) {
+    owner = std::move(shared);
+  }
   std::size_t element() const { return size_of(type); }  // bytes of one
   std::size_t count() const { return bytes.size() / element(); }
 
   std::span<const std::byte> bytes;
   ElementType type = ElementType::bytes;
+  std::shared_ptr<const void> owner;
 };
 
 struct ReceiveBuffer {
@@ -105,6 +121,10 @@ struct Addends : SendBuffer {
   template <Numbers R>
   Addends(R&& r)  // NOLINT(google-explicit-constructor)
       : SendBuffer(r) {}
+  template <Container R>
+  requires Number<std::remove_const_t<std::ranges::range_value_t<R>>> Addends(
+      std::shared_ptr<R> shared)  // NOLINT(google-explicit-constructor)
+      : SendBuffer(std::move(shared)) {}
 };
 struct Totals : ReceiveBuffer {
   template <WritableElements R>

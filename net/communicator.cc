@@ -172,8 +172,7 @@ Tag Communicator::numbered(const Tag& tag) const {
   return own;
 }
 
-void Communicator::post(std::span<const int> peers, const Tag& tag,
-                        std::span<const std::byte> body) {
+void Communicator::post(std::span<const int> peers, const Tag& tag, const Payload& body) {
   std::vector<int> world;
   for (const int peer : peers) {
     world.push_back(group_[std::size_t(peer)]);

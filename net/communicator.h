@@ -192,7 +192,7 @@ class Communicator {
   // Checks buffers and starts. `algorithm` and `root` only to find ranks that differ.
   struct Call;
   Request begin(Schedule, const Call&);
-  void post(std::span<const int> peers, const Tag&, std::span<const std::byte>);
+  void post(std::span<const int> peers, const Tag&, const Payload&);
   std::optional<Message> take(int source, const Tag&);
   const Message* mail(int source, const Tag&) const;
   // Moves one message into the mailbox; false at the deadline, and when somebody has left.

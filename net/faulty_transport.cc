@@ -44,7 +44,7 @@ class FaultyTransport final : public Transport {
   }
   std::uint64_t dropped() const noexcept override { return inner_ ? inner_->dropped() : 0; }
 
-  void send(int peer, const Tag& tag, std::span<const std::byte> body) override {
+  void send(int peer, const Tag& tag, const Payload& body) override {
     maybe_die();
     const int number = sent_++;
     if (number == faults_.drop_at || (faults_.mute_from && number >= *faults_.mute_from)) {
@@ -52,7 +52,8 @@ class FaultyTransport final : public Transport {
     }
     if (number == faults_.truncate_at) {
       const std::byte extra{0};
-      inner_->send(peer, tag, body.empty() ? std::span(&extra, 1) : body.first(body.size() - 1));
+      const auto bytes = body.bytes;
+      inner_->send(peer, tag, bytes.empty() ? std::span(&extra, 1) : bytes.first(bytes.size() - 1));
       return;
     }
     inner_->send(peer, tag, body);

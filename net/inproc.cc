@@ -48,12 +48,17 @@ class InprocTransport final : public Transport {
     return describe_rank(rank, hub_->hosts.empty() ? "" : hub_->hosts[std::size_t(rank)]);
   }
 
-  void send(int peer, const Tag& tag, std::span<const std::byte> body) override {
+  void send(int peer, const Tag& tag, const Payload& body) override {
     require(0 <= peer && peer < size() && peer != rank_, "Transport::send: no such peer");
     require(!closed_, "Transport::send after close");
-    auto bytes = std::make_shared<std::vector<std::byte>>(body.begin(), body.end());
     Item item;
-    item.message = {rank_, tag, *bytes, bytes};
+    item.message = {rank_, tag, body.bytes, body.owner};
+    if (body.owner == nullptr) {
+      const auto copy =
+          std::make_shared<std::vector<std::byte>>(body.bytes.begin(), body.bytes.end());
+      item.message.body = *copy;
+      item.message.owner = copy;
+    }
     push(peer, std::move(item));
   }
 

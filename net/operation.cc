@@ -56,7 +56,8 @@ void Operation::begin_round() {
       continue;
     }
     if (!peers.empty()) {
-      comm_.post(peers, numbered(s.number), bytes(s));
+      comm_.post(peers, numbered(s.number),
+                 {bytes(s), s.from == Place::in ? on_.in.owner : nullptr});
       peers.clear();
     }
   }

@@ -1,8 +1,8 @@
 // The port of net: tagged messages between the ranks of one job.
 //
 // Messages of one sender arrive in the order in which they were sent; between senders there is
-// no order. A Transport belongs to one thread. `send` copies and queues, so it never waits for
-// the peer; queues are unbounded, for a pipeline bounds what it has in flight.
+// no order. A Transport belongs to one thread. `send` queues, so it never waits for the peer;
+// queues are unbounded, for a pipeline bounds what it has in flight.
 //
 // How a peer ends:
 //   close()        says goodbye to everybody. Peers go on; `has_left` tells whoever wants
@@ -13,6 +13,7 @@
 #pragma once
 
 #include <compare>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -21,6 +22,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/ports.h"
 
@@ -55,6 +57,19 @@ struct Message {
   std::shared_ptr<const void> owner;
 };
 
+// What is sent. Without an owner it is copied before `send` returns. With one it may be sent from
+// where it lies: then it does not change while others hold the owner, whose last reference may go
+// on a thread of libzmq.
+struct Payload {
+  Payload() = default;
+  template <std::convertible_to<std::span<const std::byte>> B>
+  Payload(const B& b) : bytes(b) {}  // NOLINT(google-explicit-constructor)
+  Payload(std::span<const std::byte> b, std::shared_ptr<const void> o)
+      : bytes(b), owner(std::move(o)) {}
+  std::span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;
+};
+
 class Transport {
  public:
   // Called at least every 100 ms while receive() waits; may throw through it.
@@ -66,10 +81,9 @@ class Transport {
   virtual std::string peer_name(int rank) const = 0;  // "rank 2 (pi3)"
 
   // `peer` is another rank. What is sent to a peer that has left is dropped.
-  virtual void send(int peer, const Tag&, std::span<const std::byte> body) = 0;
+  virtual void send(int peer, const Tag&, const Payload& body) = 0;
   // The same to each of several peers. What is queued may be one copy for all of them.
-  virtual void send_all(std::span<const int> peers, const Tag& tag,
-                        std::span<const std::byte> body) {
+  virtual void send_all(std::span<const int> peers, const Tag& tag, const Payload& body) {
     for (const int peer : peers) {
       send(peer, tag, body);
     }

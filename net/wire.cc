@@ -38,9 +38,14 @@ void encode(const Header& h, std::span<std::byte, kHeaderBytes> out) {
 }
 
 std::optional<Header> decode(std::span<const std::byte> frame) {
-  if (frame.size() < kHeaderBytes || get<std::uint32_t>(frame, 0) != kMagic ||
-      get<std::uint16_t>(frame, 4) != kWireVersion || get<std::uint8_t>(frame, 6) >= kFrameKinds ||
-      get<std::uint8_t>(frame, 7) >= kContexts) {
+  return frame.size() < kHeaderBytes
+             ? std::nullopt
+             : decode(frame.first<kHeaderBytes>(), frame.size() - kHeaderBytes);
+}
+
+std::optional<Header> decode(std::span<const std::byte, kHeaderBytes> frame, std::size_t payload) {
+  if (get<std::uint32_t>(frame, 0) != kMagic || get<std::uint16_t>(frame, 4) != kWireVersion ||
+      get<std::uint8_t>(frame, 6) >= kFrameKinds || get<std::uint8_t>(frame, 7) >= kContexts) {
     return std::nullopt;
   }
   Header h;
@@ -53,7 +58,7 @@ std::optional<Header> decode(std::span<const std::byte> frame) {
   h.tag.step = get<std::uint16_t>(frame, 28);
   h.tag.round = get<std::uint16_t>(frame, 30);
   h.payload = get<std::uint64_t>(frame, 32);
-  if (h.payload != frame.size() - kHeaderBytes) {
+  if (h.payload != payload) {
     return std::nullopt;
   }
   return h;

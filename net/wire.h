@@ -51,5 +51,7 @@ void encode(const Header&, std::span<std::byte, kHeaderBytes>);
 
 // The header of a whole frame; nullopt unless magic, version, kind, context and size are right.
 std::optional<Header> decode(std::span<const std::byte> frame);
+// The same where `payload` bytes lie elsewhere.
+std::optional<Header> decode(std::span<const std::byte, kHeaderBytes> header, std::size_t payload);
 
 }  // namespace sbcnn::net

@@ -6,11 +6,12 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <zmq.hpp>
 
 #include "net/doorkeeper.h"
-#include "net/wire.h"
+#include "net/frame.h"
 
 namespace sbcnn::net {
 namespace {
@@ -74,10 +75,6 @@ std::string seconds_since(Deadline t) {
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
 }
 
-std::span<const std::byte> bytes_of(const zmq::message_t& frame) {
-  return {frame.data<std::byte>(), frame.size()};
-}
-
 // The connection to one peer.
 struct Link {
   enum class State { none, connecting, up, broken, left };
@@ -122,10 +119,10 @@ class ZmqTransport final : public Transport {
   std::string peer_name(int rank) const override {
     return describe_rank(rank, world_.peers[std::size_t(rank)].host);
   }
-  void send(int peer, const Tag& tag, std::span<const std::byte> body) override {
+  void send(int peer, const Tag& tag, const Payload& body) override {
     send_all(std::span(&peer, 1), tag, body);
   }
-  void send_all(std::span<const int> peers, const Tag&, std::span<const std::byte> body) override;
+  void send_all(std::span<const int> peers, const Tag&, const Payload& body) override;
   std::optional<Message> receive(Deadline) override;
   bool has_left(int peer) const noexcept override {
     return links_[std::size_t(peer)].state == Link::State::left;
@@ -140,10 +137,9 @@ class ZmqTransport final : public Transport {
  private:
   void connect(int peer);
   static void push(Link&, zmq::message_t, bool more = false);
-  std::vector<zmq::message_t> frame_of(const Tag&, std::span<const std::byte> body) const;
-  std::shared_ptr<zmq::message_t> join_pieces(zmq::message_t first);
+  std::optional<WireFrame> collect(zmq::message_t first);
   std::optional<Message> take();
-  std::optional<Header> accept(const zmq::message_t&) const;
+  bool is_ours(const Header&) const;
   void note_farewell(const Header&, std::span<const std::byte> payload);
   void read_monitors();
   void check_door();
@@ -267,42 +263,21 @@ void ZmqTransport::push(Link& link, zmq::message_t frame, bool more) {
   }
 }
 
-// Header and body, in one piece unless it is encrypted.
-std::vector<zmq::message_t> ZmqTransport::frame_of(const Tag& tag,
-                                                   std::span<const std::byte> body) const {
-  const std::size_t longest = in_->options.keys ? kPiece : kHeaderBytes + body.size();
-  std::vector<zmq::message_t> pieces;
-  for (bool first = true; first || !body.empty(); first = false) {
-    const std::size_t header = first ? kHeaderBytes : 0;
-    const std::size_t count = std::min(body.size(), longest - header);
-    zmq::message_t& piece = pieces.emplace_back(header + count);
-    const std::span to(piece.data<std::byte>(), piece.size());
-    if (first) {
-      encode({FrameKind::message, std::uint32_t(rank()), world_.job, tag, body.size()},
-             to.first<kHeaderBytes>());
-    }
-    if (count > 0) {
-      std::memcpy(to.data() + header, body.data(), count);
-    }
-    body = body.subspan(count);
-  }
-  return pieces;
-}
-
-void ZmqTransport::send_all(std::span<const int> peers, const Tag& tag,
-                            std::span<const std::byte> body) {
+void ZmqTransport::send_all(std::span<const int> peers, const Tag& tag, const Payload& body) {
   require(!ended_, "Transport::send after close");
-  require(body.size() <= in_->options.max_message - kHeaderBytes,
+  require(body.bytes.size() <= in_->options.max_message - kHeaderBytes,
           "Transport::send: larger than the largest message; send it in parts");
-  std::vector<zmq::message_t> pieces = frame_of(tag, body);
+  std::vector<zmq::message_t> parts =
+      parts_of({FrameKind::message, std::uint32_t(rank()), world_.job, tag}, body,
+               in_->options.keys ? kPiece : std::numeric_limits<std::size_t>::max());
   for (const int peer : peers) {
     require(0 <= peer && peer < size() && peer != rank(), "Transport::send: no such peer");
     Link& link = links_[std::size_t(peer)];
     if (link.state != Link::State::left) {
-      for (zmq::message_t& piece : pieces) {
+      for (zmq::message_t& part : parts) {
         zmq::message_t shared;
-        shared.copy(piece);  // counts references
-        push(link, std::move(shared), &piece != &pieces.back());
+        shared.copy(part);  // counts references
+        push(link, std::move(shared), &part != &parts.back());
       }
     }
   }
@@ -340,62 +315,48 @@ std::optional<Message> ZmqTransport::take() {
     if (emptied_) {
       return std::nullopt;
     }
-    const auto frame = join_pieces(std::move(first));
-    const auto header = frame ? accept(*frame) : std::nullopt;
-    if (!header) {
+    auto frame = collect(std::move(first));
+    if (!frame || !is_ours(frame->header)) {
       ++dropped_;
       continue;
     }
-    const auto payload = bytes_of(*frame).subspan(kHeaderBytes);
-    Link& link = links_[header->source];
+    const Header& header = frame->header;
+    Link& link = links_[header.source];
     link.heard_at = Clock::now();
     link.broken_at = std::max(link.broken_at, link.heard_at);
-    if (header->kind == FrameKind::message) {
-      return Message{int(header->source), header->tag, payload, frame};
+    if (header.kind == FrameKind::message) {
+      return Message{int(header.source), header.tag, frame->payload, std::move(frame->owner)};
     }
-    note_farewell(*header, payload);
+    note_farewell(header, frame->payload);
   }
   return std::nullopt;
 }
 
-// A frame out of its first piece and those that follow, which are all here; null if it has more
-// than one where none has, or is larger than the largest message.
-std::shared_ptr<zmq::message_t> ZmqTransport::join_pieces(zmq::message_t first) {
-  if (!first.more()) {
-    return std::make_shared<zmq::message_t>(std::move(first));
-  }
-  std::vector<zmq::message_t> pieces;
+// A frame out of its first part and those that follow, which are all here; nullopt if it has more
+// than a rank would send, or is larger than the largest message.
+std::optional<WireFrame> ZmqTransport::collect(zmq::message_t first) {
+  const std::size_t most = in_->options.keys ? std::numeric_limits<std::size_t>::max() : 2;
   std::size_t size = first.size();
-  const auto good = [&] { return in_->options.keys && size <= in_->options.max_message; };
-  pieces.push_back(std::move(first));
-  for (bool more = true; more;) {
-    zmq::message_t piece;
-    if (!receive_now(in_->pull, piece)) {
-      return nullptr;
+  bool more = first.more(), good = true;
+  std::vector<zmq::message_t> parts;
+  parts.push_back(std::move(first));
+  while (more) {
+    zmq::message_t part;
+    if (!receive_now(in_->pull, part)) {
+      return std::nullopt;
     }
-    more = piece.more();
-    size += piece.size();
-    if (good()) {
-      pieces.push_back(std::move(piece));
+    more = part.more();
+    size += part.size();
+    good = good && size <= in_->options.max_message && parts.size() < most;
+    if (good) {
+      parts.push_back(std::move(part));
     }
   }
-  if (!good()) {
-    return nullptr;
-  }
-  auto frame = std::make_shared<zmq::message_t>(size);
-  std::byte* to = frame->data<std::byte>();
-  for (zmq::message_t& piece : pieces) {
-    to = std::copy_n(piece.data<std::byte>(), piece.size(), to);
-    piece.rebuild();  // its memory
-  }
-  return frame;
+  return good ? frame_of(std::move(parts)) : std::nullopt;
 }
 
-std::optional<Header> ZmqTransport::accept(const zmq::message_t& frame) const {
-  const auto header = decode(bytes_of(frame));
-  const bool ours = header && header->job == world_.job && header->source < links_.size() &&
-                    int(header->source) != rank();
-  return ours ? header : std::nullopt;
+bool ZmqTransport::is_ours(const Header& header) const {
+  return header.job == world_.job && header.source < links_.size() && int(header.source) != rank();
 }
 
 void ZmqTransport::note_farewell(const Header& header, std::span<const std::byte> payload) {

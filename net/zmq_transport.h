@@ -6,9 +6,10 @@
 // programs, other jobs, garbage) is counted and dropped. With keys the port hears nobody but the
 // job's ranks, and all links are encrypted (see secret.h); connections it refused are counted, too.
 //
-// Copies: one on the way out, into libzmq's message, shared by all peers that get it. On the way in
-// none: a Message is libzmq's. Encrypted ones of more than 64 KiB travel in pieces, which are put
-// together on arrival, one copy.
+// Copies: one on the way out, into libzmq's message, which all peers that get it share; none if the
+// payload is shared (transport.h), though encryption copies as it ciphers. On the way in none: a
+// Message is libzmq's. Encrypted ones of more than 64 KiB travel in pieces, which are put together
+// on arrival, one copy.
 //
 // A peer is lost when the connection to it breaks (its process ended: at once), when it answers no
 // heartbeat (its process is frozen, its board or network down), or when what was sent to it is not

@@ -473,6 +473,30 @@ TEST_CASE("algorithms: a call's, else the communicator's, else the chooser's") {
   });
 }
 
+TEST_CASE("shared buffers give the same results, and nobody holds them in the end") {
+  constexpr std::size_t kEach = 40'000;  // floats: longer than a chunk
+  on_every_world([](Communicator& comm) {
+    const int size = comm.size(), rank = comm.rank();
+    for (const Algorithm algorithm : algorithms(Verb::alltoall)) {
+      Floats sent, wanted, out(kEach * std::size_t(size));
+      for (int peer = 0; peer < size; ++peer) {
+        append(sent, block<float>(rank, peer, kEach));
+        append(wanted, block<float>(peer, rank, kEach));
+      }
+      const auto in = std::make_shared<const Floats>(std::move(sent));
+      comm.ialltoall(in, out, algorithm).wait(soon());
+      CHECK(out == wanted);
+      Floats sum(in->size());
+      comm.iallreduce(in, sum, Op::sum).wait(soon());
+      for (const Deadline end = soon(); in.use_count() > 1 && Clock::now() < end;) {
+        std::this_thread::sleep_for(milliseconds(1));
+      }
+      CHECK(in.use_count() == 1);
+    }
+    comm.barrier(soon());
+  });
+}
+
 TEST_CASE("what a type can refuse does not compile") {
   static_assert(std::convertible_to<Floats&, SendBuffer>);
   static_assert(std::convertible_to<std::vector<Half>&, SendBuffer>);
@@ -489,6 +513,13 @@ TEST_CASE("what a type can refuse does not compile") {
   static_assert(!std::convertible_to<std::vector<std::byte>&, Totals>);
   static_assert(!std::convertible_to<const Floats&, Totals>);
   static_assert(!std::convertible_to<Floats, Addends>);
+  static_assert(std::convertible_to<std::shared_ptr<Floats>, SendBuffer>);
+  static_assert(std::convertible_to<std::shared_ptr<const std::vector<Half>>, SendBuffer>);
+  static_assert(!std::convertible_to<std::shared_ptr<std::vector<double>>, SendBuffer>);
+  static_assert(!std::convertible_to<std::shared_ptr<std::span<float>>, SendBuffer>);
+  static_assert(!std::convertible_to<std::shared_ptr<Floats>, ReceiveBuffer>);
+  static_assert(std::convertible_to<std::shared_ptr<Floats>, Addends>);
+  static_assert(!std::convertible_to<std::shared_ptr<std::vector<Half>>, Addends>);
   static_assert(!std::copyable<Request> && std::movable<Request>);
   static_assert(!std::copyable<Communicator>);
   static_assert(Reducible<Floats&, Floats&>);
