@@ -86,7 +86,7 @@ Preprocess PreprocessArguments::apply(const Model& model) const {
 
 void KernelArguments::add_to(CLI::App& command) {
   std::vector<std::string> isas;
-  for (const kernels::Isa i : all_isas()) {
+  for (const kernels::Isa i : kernels::all_isas()) {
     isas.emplace_back(name_of(i));
   }
   command

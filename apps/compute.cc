@@ -1,7 +1,6 @@
 #include "apps/compute.h"
 
 #include <algorithm>
-#include <array>
 
 #include "apps/board.h"
 #include "apps/processor.h"
@@ -16,35 +15,14 @@ namespace {
 using kernels::Isa;
 using kernels::Precision;
 
-constexpr std::array kIsas{Isa::sse2, Isa::avx2, Isa::avx512, Isa::neon};
-constexpr std::array kPrecisions{Precision::fp32, Precision::fp16};
-
-template <class All>
-auto named(const All& all, std::string_view name) {
-  const auto found = std::ranges::find_if(all, [&](auto x) { return name_of(x) == name; });
-  return found == all.end() ? std::nullopt : std::optional(*found);
-}
-
 }  // namespace
-
-std::span<const Isa> all_isas() {
-  return kIsas;
-}
 
 std::span<const Isa> built_isas() {
 #if defined(__x86_64__)
-  return std::span(kIsas).first(3);
+  return kernels::all_isas().first(3);
 #else
-  return std::span(kIsas).last(1);
+  return kernels::all_isas().last(1);
 #endif
-}
-
-std::optional<Isa> isa_named(std::string_view name) {
-  return named(kIsas, name);
-}
-
-std::optional<Precision> precision_named(std::string_view name) {
-  return named(kPrecisions, name);
 }
 
 std::string names_of(std::span<const Isa> isas) {

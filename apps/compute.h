@@ -19,10 +19,7 @@
 namespace sbcnn::apps {
 
 // Every name that there is; not all are in this binary.
-std::span<const kernels::Isa> all_isas();
-std::span<const kernels::Isa> built_isas();  // what this binary has code for
-std::optional<kernels::Isa> isa_named(std::string_view);
-std::optional<kernels::Precision> precision_named(std::string_view);
+std::span<const kernels::Isa> built_isas();           // what this binary has code for
 std::string names_of(std::span<const kernels::Isa>);  // "sse2, avx2"
 
 struct ComputeWishes {

@@ -53,7 +53,7 @@ void unpack(std::span<const std::byte> bytes, const char* what, T&... values) {
 }
 
 kernels::Precision decode_precision(const std::string& name) {
-  if (const auto precision = precision_named(name)) {
+  if (const auto precision = kernels::precision_named(name)) {
     return *precision;
   }
   throw Error(Error::Code::protocol, "a message names a precision that is not known here");
@@ -93,7 +93,7 @@ Job decode_job(std::span<const std::byte> bytes) {
          c.slots, isa, precision, c.reference, c.tune, cache);
   const auto* begin = reinterpret_cast<const std::byte*>(skeleton.data());
   j.skeleton.assign(begin, begin + skeleton.size());
-  c.isa = isa_named(isa);
+  c.isa = kernels::isa_named(isa);
   c.precision = decode_precision(precision);
   c.cache = cache;
   if (j.in_flight < 1 || j.in_flight > 1024 || c.threads < 0 || c.slots < 1 ||

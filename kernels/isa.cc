@@ -11,24 +11,6 @@
 
 namespace sbcnn::kernels {
 
-std::string_view name_of(Isa isa) {
-  switch (isa) {
-    case Isa::sse2:
-      return "sse2";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::avx512:
-      return "avx512";
-    case Isa::neon:
-      return "neon";
-  }
-  return "";
-}
-
-std::string_view name_of(Precision precision) {
-  return precision == Precision::fp32 ? "fp32" : "fp16";
-}
-
 bool supports(Isa isa, Precision precision) {
   return precision == Precision::fp32 || half_routines(isa) != nullptr;
 }

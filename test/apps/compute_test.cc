@@ -26,13 +26,13 @@ Isa foreign() {
 }  // namespace
 
 TEST_CASE("compute: names go both ways") {
-  for (const Isa isa : all_isas()) {
-    CHECK(isa_named(name_of(isa)) == isa);
+  for (const Isa isa : kernels::all_isas()) {
+    CHECK(kernels::isa_named(name_of(isa)) == isa);
   }
-  CHECK_FALSE(isa_named(""));
-  CHECK_FALSE(isa_named("mmx"));
-  CHECK(precision_named("fp16") == Precision::fp16);
-  CHECK_FALSE(precision_named("fp8"));
+  CHECK_FALSE(kernels::isa_named(""));
+  CHECK_FALSE(kernels::isa_named("mmx"));
+  CHECK(kernels::precision_named("fp16") == Precision::fp16);
+  CHECK_FALSE(kernels::precision_named("fp8"));
 }
 
 TEST_CASE("compute: what is available was built") {
