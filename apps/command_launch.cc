@@ -11,6 +11,7 @@ namespace sbcnn::apps {
 void add_launch(CLI::App& app, Action& action) {
   auto o = std::make_shared<LaunchOptions>();
   auto hostfile = std::make_shared<std::string>();
+  auto network = std::make_shared<NetworkArguments>();
   CLI::App& c = *app.add_subcommand(
       "launch", "start any program once for each rank, as mpirun does: 'launch ... -- PROGRAM'");
   c.add_option("-n,--ranks", o->ranks, "ranks to start; without a hostfile all run here")
@@ -19,8 +20,7 @@ void add_launch(CLI::App& app, Action& action) {
   c.add_option("--hostfile", *hostfile,
                "boards: one a line, 'host [slots=n] [port=p] [binary=path of sbcnn there]'")
       ->type_name("FILE");
-  c.add_option("--rsh", o->rsh, "command that reaches other boards instead of ssh")
-      ->type_name("CMD");
+  network->add_to(c);
   c.add_option("--root", o->root,
                "where rank 0 listens, ADDR or ADDR:PORT; else its address as other boards have it")
       ->type_name("ADDR");
@@ -33,9 +33,12 @@ void add_launch(CLI::App& app, Action& action) {
       "  sbcnn launch --hostfile boards.txt -- build/apps/examples/example_ring\n\n"
       "A program finds its place with sbcnn::world() (apps/world.h). The exit status is that of\n"
       "the first rank that failed; the others are ended then.");
-  c.callback([o, hostfile, &action] {
-    action = [o, hostfile] {
+  c.callback([o, hostfile, network, &action] {
+    action = [o, hostfile, network] {
       o->hostfile = *hostfile;
+      o->rsh = network->rsh;
+      o->iface = network->iface;
+      o->encryption = network->encryption();
       return launch(*o);
     };
   });
@@ -49,6 +52,7 @@ void add_shepherd(CLI::App& app, Action& action) {
   c.add_option("--rank", o->rank, "of the program")->required()->check(CLI::Range(0, 1023));
   c.add_option("--size", o->size, "ranks in all")->required()->check(CLI::Range(1, 1024));
   c.add_option("--root", o->root, "ADDR:PORT of rank 0")->required();
+  c.add_option("--iface", o->iface, "interface or network to listen on");
   c.add_option("--directory", *directory, "to start in");
   c.add_option("command", o->command, "program and arguments")->required();
   c.callback([o, directory, &action] {

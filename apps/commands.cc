@@ -107,8 +107,8 @@ void KernelArguments::add_to(CLI::App& command) {
 }
 
 void KernelArguments::apply_to(SessionOptions& o) const {
-  o.isa = isa_named(isa);
-  o.precision = precision_named(precision).value_or(kernels::Precision::fp32);
+  o.isa = kernels::isa_named(isa);
+  o.precision = kernels::precision_named(precision).value_or(kernels::Precision::fp32);
   o.tune = !no_tune;
 }
 
@@ -136,12 +136,11 @@ void ClusterArguments::add_plan_options_to(CLI::App& command) {
   kernels.add_to(command);
 }
 
-void ClusterArguments::add_to(CLI::App& command) {
-  add_plan_options_to(command);
-  command.add_option("--rsh", session.rsh, "command that reaches other boards instead of ssh")
+void NetworkArguments::add_to(CLI::App& command) {
+  command.add_option("--rsh", rsh, "command that reaches other boards instead of ssh")
       ->type_name("CMD");
   command
-      .add_option("--iface", session.iface,
+      .add_option("--iface", iface,
                   "which address each board tells the others: an interface's (eth0), or the one "
                   "within a network (192.168.0.0/24); else the one on the route to rank 0")
       ->type_name("NAME|CIDR");
@@ -152,6 +151,15 @@ void ClusterArguments::add_to(CLI::App& command) {
       .add_flag("--encrypt", encrypt,
                 "encrypt between ranks on this board, too; else only jobs with other boards are")
       ->excludes(plain);
+}
+
+Encryption NetworkArguments::encryption() const {
+  return insecure ? Encryption::never : encrypt ? Encryption::always : Encryption::automatic;
+}
+
+void ClusterArguments::add_to(CLI::App& command) {
+  add_plan_options_to(command);
+  network.add_to(command);
   command.add_option("--connect-timeout", connect_timeout, "seconds for all boards to join")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str()
@@ -168,9 +176,9 @@ SessionOptions ClusterArguments::options() const {
   o.hostfile = hostfile;
   o.connect_timeout = to_milliseconds(connect_timeout);
   o.step_timeout = to_milliseconds(step_timeout);
-  o.encryption = insecure  ? Encryption::never
-                 : encrypt ? Encryption::always
-                           : Encryption::automatic;
+  o.rsh = network.rsh;
+  o.iface = network.iface;
+  o.encryption = network.encryption();
   o.tell = [](const std::string& line) { print_line("sbcnn: warning: " + line); };
   o.interrupted = [] { return caught_signal() != 0; };
   return o;

@@ -47,13 +47,22 @@ struct KernelArguments {
   void apply_to(SessionOptions&) const;
 };
 
+// Options that say how boards talk to each other.
+struct NetworkArguments {
+  std::string rsh = "ssh", iface;
+  bool insecure = false, encrypt = false;
+
+  void add_to(CLI::App& command);
+  Encryption encryption() const;
+};
+
 // Options that say where ranks run, and with what.
 struct ClusterArguments {
   SessionOptions session;
   KernelArguments kernels;
+  NetworkArguments network;
   std::string hostfile;
   double connect_timeout = 10, step_timeout = 30;  // seconds
-  bool insecure = false, encrypt = false;
 
   void add_to(CLI::App& command);
   void add_plan_options_to(CLI::App& command);  // those that a plan hangs on

@@ -49,8 +49,13 @@ std::vector<RankHost> places(const LaunchOptions& o) {
 }
 
 // Rank 0's address as the other boards have it.
-std::string root_address(const std::vector<RankHost>& ranks) {
+std::string root_address(const std::vector<RankHost>& ranks, const std::string& iface) {
   const Host& root = ranks.front().host;
+  if (!ranks.front().local && !iface.empty()) {
+    throw Error(Error::Code::usage,
+                "--iface " + iface + ": rank 0 runs on " + root.name +
+                    ": say with --root which of its addresses the other boards are to use");
+  }
   if (!ranks.front().local) {
     try {
       return net::route_to(root.name).remote;
@@ -61,12 +66,16 @@ std::string root_address(const std::vector<RankHost>& ranks) {
   }
   const auto remote = std::ranges::find_if(ranks, [](const RankHost& r) { return !r.local; });
   if (remote == ranks.end()) {
-    return "127.0.0.1";
+    return iface.empty() ? "127.0.0.1" : net::local_address_towards("127.0.0.1", iface);
   }
   try {
-    return net::local_address_towards(remote->host.name);
-  } catch (const Error&) {                           // a name that only ssh knows
-    return net::local_address_towards("192.0.2.1");  // TEST-NET; nothing is sent
+    return net::local_address_towards(remote->host.name, iface);
+  } catch (const Error& e) {
+    if (e.code() == Error::Code::usage) {  // there is no such interface
+      throw;
+    }
+    // A name that only ssh knows. TEST-NET; nothing is sent.
+    return net::local_address_towards("192.0.2.1");
   }
 }
 
@@ -85,7 +94,7 @@ bool is_free(const std::string& address, int port) {
 }
 
 std::string root_endpoint(const LaunchOptions& o, const std::vector<RankHost>& ranks) {
-  std::string address = o.root.empty() ? root_address(ranks) : o.root;
+  std::string address = o.root.empty() ? root_address(ranks, o.iface) : o.root;
   try {
     net::split_host_and_port(address);
     return address;
@@ -161,10 +170,13 @@ class Job {
     reach.connect_timeout = options.connect_timeout;
     const std::string here = worker_binary({}).string();
     const std::string root = root_endpoint(options, ranks_);
-    // What stays on this board passes no wire.
     const bool alone = std::ranges::all_of(ranks_, [](const RankHost& r) { return r.local; });
+    const bool encrypted = encrypts(options.encryption, alone);
+    if (!alone && !encrypted) {
+      print_line(std::string("sbcnn: warning: ") + kNotEncrypted);
+    }
     const std::string secret =
-        net::make_secret(alone ? net::Security::plain : net::Security::curve) + "\n";
+        net::make_secret(encrypted ? net::Security::curve : net::Security::plain) + "\n";
     std::vector<std::string> program = options.command;
     if (program[0].find('/') != std::string::npos) {
       program[0] = std::filesystem::absolute(program[0]).lexically_normal();
@@ -180,8 +192,11 @@ class Job {
                                      "--root",
                                      root,
                                      "--directory",
-                                     std::filesystem::current_path(),
-                                     "--"};
+                                     std::filesystem::current_path()};
+      if (!options.iface.empty()) {
+        there.insert(there.end(), {"--iface", options.iface});
+      }
+      there.emplace_back("--");
       there.insert(there.end(), program.begin(), program.end());
       try {
         processes_.emplace_back(command_at(ranks_[r], there, reach), secret,

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/encryption.h"
+
 namespace sbcnn::apps {
 
 struct LaunchOptions {
@@ -23,6 +25,10 @@ struct LaunchOptions {
   // Where rank 0 listens: ADDR, or ADDR:PORT. Empty: rank 0's address as the other boards have it,
   // and some port beyond those that the system hands out.
   std::string root = {};
+  // Which of its addresses each board tells the others (SessionOptions::iface). Rank 0's is looked
+  // up here, so it has to run here, or `root` is given.
+  std::string iface = {};
+  Encryption encryption = Encryption::automatic;
   bool tag_output = false;                            // "[rank host] " in front of each line
   std::chrono::milliseconds connect_timeout{10'000};  // of ssh
 };

@@ -198,12 +198,9 @@ class Session::Impl {
     const std::string address = !here                    ? address_towards(remote->host.name)
                                 : options_.iface.empty() ? "127.0.0.1"
                                                          : address_towards("127.0.0.1");
-    const bool encrypted = options_.encryption == Encryption::always ||
-                           (options_.encryption == Encryption::automatic && !here);
+    const bool encrypted = encrypts(options_.encryption, here);
     if (!here && !encrypted && options_.tell) {
-      options_.tell(
-          "NOT ENCRYPTED: whoever is on the network can read images, weights and results, and send "
-          "this job what they like");
+      options_.tell(kNotEncrypted);
     }
     net::RendezvousOptions meeting_options;
     meeting_options.size = plan_.world;

@@ -24,19 +24,12 @@
 #include <string>
 #include <vector>
 
+#include "apps/encryption.h"
 #include "core/model.h"
 #include "core/plan.h"
 #include "kernels/isa.h"
 
 namespace sbcnn {
-
-// Whether what travels between ranks is encrypted, and its sender known (net/secret.h).
-enum class Encryption {
-  automatic,  // as soon as a rank is not on this board: what stays here passes no wire, and who
-              // listens on the loopback could as well read this process's memory
-  always,
-  never,
-};
 
 struct SessionOptions {
   int ranks = 0;  // 0: every slot of the hostfile; one without a hostfile

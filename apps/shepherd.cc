@@ -113,6 +113,9 @@ int shepherd(const ShepherdOptions& o) {
   setenv("SBCNN_RANK", std::to_string(o.rank).c_str(), 1);
   setenv("SBCNN_SIZE", std::to_string(o.size).c_str(), 1);
   setenv("SBCNN_ROOT", o.root.c_str(), 1);
+  if (!o.iface.empty()) {
+    setenv("SBCNN_IFACE", o.iface.c_str(), 1);
+  }
   Child child(o.command, secret + "\n", signals.before());
   std::optional<Deadline> kill_at;
   bool lifeline = true;

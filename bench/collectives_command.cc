@@ -34,6 +34,7 @@ constexpr Algorithm kAlgorithms[] = {Algorithm::direct, Algorithm::pairwise, Alg
 struct Options {
   int ranks = 0;
   std::string hostfile, rsh, sbcnn, json, transport = "tcp";
+  bool insecure = false, encrypt = false;
   double link_mbit = 0;
   CollectivesOptions what;
 };
@@ -66,6 +67,9 @@ fs::path own_binary() {
   add("-n", o.ranks > 0 ? std::to_string(o.ranks) : "");
   add("--hostfile", o.hostfile);
   add("--rsh", o.rsh);
+  if (o.insecure || o.encrypt) {
+    words.emplace_back(o.insecure ? "--insecure" : "--encrypt");
+  }
   words.insert(words.end(), {"--", self.string()});
   const std::vector<std::string> own = own_arguments();
   words.insert(words.end(), own.begin() + 1, own.end());
@@ -149,6 +153,8 @@ void add_collectives_command(CLI::App& app) {
       ->check(CLI::Range(1, 1024));
   c.add_option("--hostfile", o->hostfile, "boards, as for `sbcnn launch`");
   c.add_option("--rsh", o->rsh, "command that reaches other boards instead of ssh");
+  CLI::Option* const plain = c.add_flag("--insecure", o->insecure, "as for `sbcnn launch`");
+  c.add_flag("--encrypt", o->encrypt, "as for `sbcnn launch`")->excludes(plain);
   c.add_option("--sbcnn", o->sbcnn, "the sbcnn that launches; default: the one built with this");
   c.add_option("--collective", o->what.verbs, "default: all")
       ->transform(CLI::CheckedTransformer(by_name(kVerbs)))

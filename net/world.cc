@@ -25,6 +25,7 @@ constexpr Names kStarters[] = {
     {Seat::Starter::srun, "SLURM_PROCID", "SLURM_NTASKS"},
 };
 constexpr const char* kRoot = "SBCNN_ROOT";
+constexpr const char* kIface = "SBCNN_IFACE";
 
 int number(const char* name, std::string_view text, int low, int high) {
   int value = 0;
@@ -70,6 +71,9 @@ Seat find_seat(const Environment& environment) {
                       ": set it on all ranks to the address of rank 0's board and a free port "
                       "there, ADDR:PORT");
     }
+    if (const char* const iface = environment(kIface)) {
+      seat.iface = iface;
+    }
     return seat;
   }
   return {};
@@ -84,7 +88,7 @@ std::unique_ptr<Transport> meet(const Seat& seat, const MeetingOptions& options,
     const HostPort at = split_host_and_port(seat.root);
     RendezvousOptions meeting;
     meeting.size = seat.size;
-    if (is_loopback(at.host)) {  // nobody else need knock
+    if (is_loopback(at.host) || !seat.iface.empty()) {  // nobody else need knock
       const std::string address = route_to(at.host).remote;
       meeting.bind = address.find(':') == std::string::npos ? address : "[" + address + "]";
     }
@@ -99,6 +103,7 @@ std::unique_ptr<Transport> meet(const Seat& seat, const MeetingOptions& options,
   join.size = seat.size;
   join.token = options.token;
   join.host = options.host;
+  join.iface = seat.iface;
   join.version = options.version;
   return net::join(join, deadline);
 }

@@ -7,8 +7,9 @@
 //   SLURM_PROCID, SLURM_NTASKS                    Slurm's srun
 //
 // and SBCNN_ROOT=ADDR:PORT says where all ranks find rank 0, which listens on that port. `sbcnn
-// launch` sets it; with the others it has to be given, as they choose no port for us. Nothing of
-// this is secret.
+// launch` sets it; with the others it has to be given, as they choose no port for us. SBCNN_IFACE
+// may say on which interface or network a rank listens (interface.h), else it is the one on the way
+// to rank 0. Nothing of this is secret.
 #pragma once
 
 #include <functional>
@@ -23,7 +24,8 @@ struct Seat {
   enum class Starter { nobody, launch, mpirun, srun };
   Starter starter = Starter::nobody;
   int rank = 0, size = 1;
-  std::string root;  // "ADDR:PORT"; may be empty in a world of one
+  std::string root;   // "ADDR:PORT"; may be empty in a world of one
+  std::string iface;  // where to listen; may be empty
 };
 
 // Gives the value of a variable, or null: std::getenv, but for tests.

@@ -183,6 +183,28 @@ class Remote(Test):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertEqual(tell(name, 3, done.stdout), "")
 
+    def test_what_goes_to_other_boards_is_encrypted_unless_told_otherwise(self) -> None:
+        look = ("import os, sys; print(os.environ['SBCNN_ROOT'].rsplit(':', 1)[0], os.environ.get('SBCNN_IFACE'), "
+                "sys.stdin.readline().startswith('curve:'))")
+        for options, wanted in (((), "127.0.0.1 None True"), (("--insecure",), "127.0.0.1 None False"),
+                                (("--iface", "127.0.0.0/8"), "127.0.0.1 127.0.0.0/8 True")):
+            done = sbcnn(*self.options("localhost", self.there()), *options, "--", sys.executable, "-c", look, timeout=60)
+            self.assertEqual(done.stdout.splitlines(), [wanted] * 2, done.stderr)
+            self.assertEqual("NOT ENCRYPTED" in done.stderr, "--insecure" in options, done.stderr)
+        for options in (("--insecure",), ("--iface", "127.0.0.0/8"), ("--iface", "lo", "--insecure")):
+            done = sbcnn(*self.options("localhost", self.there("slots=2")), *options, "--", example("ring"), 20,
+                         timeout=60)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(tell("ring", 3, done.stdout), "")
+
+    def test_an_interface_that_is_not_there_is_named(self) -> None:
+        done = sbcnn(*self.options("localhost", self.there()), "--iface", "eth77", "--", example("ring"), timeout=60)
+        self.assertEqual(done.returncode, 2)
+        self.assert_one_line(done.stderr, "eth77")
+        done = sbcnn(*self.options(self.there("slots=2")), "--iface", "lo", "--", example("ring"), timeout=60)
+        self.assertEqual(done.returncode, 2)
+        self.assert_one_line(done.stderr, "--root")
+
     def test_words_arrive_as_they_were_given(self) -> None:
         words = ["", "a b", "$HOME", "it's", '"', "*", "-x", "--", "\\", "ä"]
         show = "import sys; print(sys.argv[1:])"

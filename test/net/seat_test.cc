@@ -57,6 +57,9 @@ TEST_CASE("each starter's variables are understood, ours first") {
   CHECK(seat.rank == 5);
   CHECK(seat.size == 8);
   CHECK(seat.root == kRoot);
+  CHECK(seat.iface == "");
+  v["SBCNN_IFACE"] = "eth0";
+  CHECK(place_in(v).iface == "eth0");
   v["OMPI_COMM_WORLD_RANK"] = "0";
   v["OMPI_COMM_WORLD_SIZE"] = "2";
   seat = place_in(v);
