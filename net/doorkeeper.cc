@@ -115,17 +115,19 @@ void Doorkeeper::Impl::run() {
   }
 }
 
-// Version, request, domain, address, identity, mechanism, credentials: as ZAP orders them.
 bool Doorkeeper::Impl::answer_one() {
   const auto parts = receive_now(handler_);
   if (parts.empty()) {
     return false;
   }
-  const bool welcome = parts.size() == 7 && parts[2].to_string_view() == kDomain &&
-                       parts[5].to_string_view() == "CURVE" && parts[6].to_string_view() == key_;
-  const std::string request = parts.size() > 1 ? parts[1].to_string() : "";
+  std::vector<std::string_view> request;
+  for (const zmq::message_t& part : parts) {
+    request.push_back(part.to_string_view());
+  }
+  const std::string_view number = request.size() > 1 ? request[1] : "";
+  const bool welcome = may_enter(request, key_);
   const std::array<std::string_view, 6> reply{
-      "1.0", request, welcome ? "200" : "400", welcome ? "OK" : "unknown key", "", ""};
+      "1.0", number, welcome ? "200" : "400", welcome ? "OK" : "unknown key", "", ""};
   for (std::size_t i = 0; i < reply.size(); ++i) {
     const bool last = i + 1 == reply.size();
     handler_.send(zmq::buffer(reply[i]), last ? zmq::send_flags::none : zmq::send_flags::sndmore);
@@ -162,6 +164,12 @@ std::uint64_t Doorkeeper::refused() const {
 
 bool Doorkeeper::first_refusal() {
   return !told_ && (told_ = impl_->refused() > 0);
+}
+
+// Version, request, domain, address, identity, mechanism, credentials: as ZAP orders them.
+bool may_enter(std::span<const std::string_view> request, std::string_view key) {
+  return request.size() == 7 && request[0] == "1.0" && request[2] == kDomain &&
+         request[5] == "CURVE" && request[6] == key;
 }
 
 void become_client(zmq::socket_t& socket, const CurveKeys& keys) {

@@ -15,7 +15,9 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "net/secret.h"
 
@@ -45,6 +47,10 @@ class Doorkeeper {
   std::unique_ptr<Impl> impl_;
   bool told_ = false;
 };
+
+// Whether a ZAP request, in the parts in which libzmq sends it, is of who has the job's key, given
+// as 32 bytes. A pure function.
+bool may_enter(std::span<const std::string_view> request, std::string_view key);
 
 // Makes a socket, which must not be connected yet, a CURVE client of the job.
 void become_client(zmq::socket_t&, const CurveKeys&);
