@@ -55,6 +55,7 @@ std::unique_ptr<net::Communicator> world(std::chrono::milliseconds connect_timeo
   auto comm = std::make_unique<net::Communicator>(net::meet(seat, meeting, deadline));
   // A rank with little to do must not be gone before all others have connected to it.
   comm->barrier(deadline);
+  comm->measure_link(deadline);
   return comm;
 }
 

@@ -13,6 +13,8 @@
 // file whose first line is the secret, the same on all boards; SBCNN_INSECURE=1 does without, and
 // then anybody who reaches the port may take part. Started alone, a program is a world of one.
 //
+// Before it returns, ranks time their links (Communicator::measure_link), some 50 ms at 100 Mbit/s.
+//
 // Once in a process. Throws Error: usage when the environment makes no sense, timeout naming who
 // did not come, and what else net/rendezvous.h says.
 #pragma once

@@ -381,6 +381,11 @@ std::string_view name(Algorithm algorithm) {
   return kNames.at(std::size_t(algorithm));
 }
 
+bool folds(Verb verb) {
+  return verb == Verb::reduce || verb == Verb::allreduce || verb == Verb::reduce_scatter ||
+         verb == Verb::scan;
+}
+
 std::span<const Algorithm> algorithms(Verb verb) {
   using enum Algorithm;
   static constexpr std::array kBarrier = {recursive_doubling};
@@ -446,9 +451,7 @@ Algorithm choose(Verb verb, std::size_t bytes, int size, const Link& link, bool 
   Algorithm best = candidates.front();
   const bool only_first = size <= kSmallWorld && verb != Verb::alltoall;
   for (const Algorithm a : candidates.subspan(only_first ? candidates.size() : 1)) {
-    const bool folds =
-        verb == Verb::reduce_scatter || verb == Verb::allreduce || verb == Verb::reduce;
-    const bool fits = commutative || !folds || a != Algorithm::ring;
+    const bool fits = commutative || !folds(verb) || a != Algorithm::ring;
     if (fits && cost(verb, a, bytes, size, link) < cost(verb, best, bytes, size, link)) {
       best = a;
     }

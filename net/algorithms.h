@@ -66,6 +66,8 @@ enum class Algorithm : std::uint8_t { direct, pairwise, ring, recursive_doubling
 std::string_view name(Verb);
 std::string_view name(Algorithm);
 
+bool folds(Verb);  // whether it reduces
+
 // All that a verb has; the first is the one for small worlds.
 std::span<const Algorithm> algorithms(Verb);
 

@@ -82,6 +82,7 @@ Communicator::Communicator(const Communicator& parent, std::uint32_t number, std
                 group_.begin())),
       number_(number),
       link_(parent.link_),
+      measured_(parent.measured_),
       algorithms_(parent.algorithms_) {}
 
 Communicator::~Communicator() {
@@ -476,10 +477,12 @@ std::optional<Status> Communicator::iprobe(int peer, const Tag& tag) {
 Algorithm Communicator::algorithm(Verb verb, const How& how, std::size_t bytes,
                                   bool commutative) const {
   const auto ours = algorithms_.find(verb);
-  const Algorithm chosen = how.algorithm ? *how.algorithm
-                           : ours != algorithms_.end()
-                               ? ours->second
-                               : choose(verb, bytes, size(), link_, commutative);
+  const Algorithm chosen =
+      how.algorithm ? *how.algorithm
+      : ours != algorithms_.end()
+          ? ours->second
+          : choose(verb, bytes, size(), measured_ && !folds(verb) ? *measured_ : link_,
+                   commutative);
   require(commutative || chosen != Algorithm::ring,
           "Communicator: a ring changes the order of ranks, and the function is not commutative");
   return chosen;

@@ -92,6 +92,10 @@ class Communicator {
   // For `choose`; the same on every rank. Communicators made from this one inherit them.
   void set_link(const Link& link) { link_ = link; }
   void set_algorithm(Verb, std::optional<Algorithm>);
+  // Collective: times messages between neighbours, 0.6 MB from each rank, and gives what it found,
+  // which is the slowest link's and the same on every rank. From then on verbs that fold nothing
+  // are chosen by that; what folds is not, or its bits would change from run to run.
+  Link measure_link(Deadline);
 
   // Collective. split: ranks of one colour (from 0) make a communicator, in the order of their keys
   // and then ranks; kUndefined: null.
@@ -212,6 +216,7 @@ class Communicator {
   std::uint32_t number_ = 0;  // 0: owns the transport
   std::uint32_t next_automatic_ = 0;
   Link link_;
+  std::optional<Link> measured_;
   std::map<Verb, Algorithm> algorithms_;
   int exceptions_ = std::uncaught_exceptions();
   bool closed_ = false;
