@@ -1,5 +1,7 @@
 #include "bench/collectives.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -65,8 +67,9 @@ class Call {
     }
   }
 
-  void run(Algorithm algorithm) {
-    const How how(algorithm);
+  void run(std::optional<Algorithm> algorithm) {
+    How how;
+    how.algorithm = algorithm;
     const Deadline deadline = Clock::now() + timeout_;
     const auto request = [&] {
       switch (verb_) {
@@ -97,7 +100,7 @@ class Call {
   }
 
   // What one run leaves behind, from the same beginning.
-  std::vector<float> result(Algorithm algorithm) {
+  std::vector<float> result(std::optional<Algorithm> algorithm) {
     std::ranges::fill(out_, -1.0f);
     if (verb_ == Verb::bcast && comm_.rank() == kRoot) {
       for (std::size_t i = 0; i < out_.size(); ++i) {
@@ -109,7 +112,7 @@ class Call {
   }
 
   // Seconds until the slowest rank is done, the same on all ranks.
-  double repetition(Algorithm algorithm) {
+  double repetition(std::optional<Algorithm> algorithm) {
     comm_.barrier(Clock::now() + timeout_);
     const auto begin = Clock::now();
     run(algorithm);
@@ -156,8 +159,15 @@ double quantile(const std::vector<double>& sorted, double q) {
   return sorted[std::size_t(std::lround(q * double(sorted.size() - 1)))];
 }
 
-CollectiveRow time_row(Communicator& comm, Call& call, Verb verb, Algorithm algorithm,
-                       std::size_t bytes, double seconds) {
+// Of all threads of this process.
+double cpu_seconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return double(now.tv_sec) + double(now.tv_nsec) * 1e-9;
+}
+
+CollectiveRow time_row(Communicator& comm, Call& call, Verb verb,
+                       std::optional<Algorithm> algorithm, std::size_t bytes, double seconds) {
   double once = 0;  // barrier and agreement included: for a small message they take longest
   for (int i = 0; i < kWarmUp; ++i) {
     const auto begin = Clock::now();
@@ -167,9 +177,11 @@ CollectiveRow time_row(Communicator& comm, Call& call, Verb verb, Algorithm algo
   CollectiveRow row{verb, algorithm, comm.size(), bytes};
   row.repetitions = int(std::clamp(seconds / std::max(once, 1e-9), double(kFewest), double(kMost)));
   std::vector<double> times;
+  const double begin = cpu_seconds();
   for (int i = 0; i < row.repetitions; ++i) {
     times.push_back(call.repetition(algorithm) * 1e6);
   }
+  row.cpu_us = call.slowest(float((cpu_seconds() - begin) / row.repetitions)) * 1e6;
   std::ranges::sort(times);
   row.min_us = times.front();
   row.p50_us = quantile(times, 0.5);
@@ -180,6 +192,10 @@ CollectiveRow time_row(Communicator& comm, Call& call, Verb verb, Algorithm algo
 }
 
 }  // namespace
+
+std::string_view algorithm_name(const CollectiveRow& row) {
+  return row.algorithm ? name(*row.algorithm) : "chosen";
+}
 
 std::vector<CollectiveRow> time_collectives(
     Communicator& comm, const CollectivesOptions& options,
@@ -192,13 +208,21 @@ std::vector<CollectiveRow> time_collectives(
       require(bytes % sizeof(float) == 0, "time_collectives: sizes are multiples of 4 bytes");
       Call call(comm, verb, bytes, options.timeout);
       const std::vector<float> right = call.result(net::algorithms(verb).front());
-      for (const Algorithm algorithm : net::algorithms(verb)) {
-        if (options.algorithm && algorithm != *options.algorithm) {
-          continue;
+      std::vector<std::optional<Algorithm>> candidates;
+      if (options.chosen) {
+        candidates.emplace_back();
+      } else {
+        for (const Algorithm a : net::algorithms(verb)) {
+          if (!options.algorithm || a == *options.algorithm) {
+            candidates.emplace_back(a);
+          }
         }
+      }
+      for (const std::optional<Algorithm> algorithm : candidates) {
         if (call.slowest(call.result(algorithm) == right ? 0.0f : 1.0f) != 0) {
           throw Error(Error::Code::protocol,
-                      std::string(name(verb)) + " by " + std::string(name(algorithm)) + " of " +
+                      std::string(name(verb)) + " by " +
+                          std::string(algorithm_name({verb, algorithm})) + " of " +
                           std::to_string(bytes) + " bytes differs from what " +
                           std::string(name(net::algorithms(verb).front())) + " gives");
         }
@@ -217,7 +241,7 @@ std::string json(const std::vector<CollectiveRow>& rows, const std::string& tran
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (const CollectiveRow& r : rows) {
     nlohmann::ordered_json row = {{"collective", name(r.verb)},
-                                  {"algorithm", name(r.algorithm)},
+                                  {"algorithm", algorithm_name(r)},
                                   {"transport", transport},
                                   {"ranks", r.ranks},
                                   {"bytes_per_pair", r.bytes},
@@ -226,7 +250,8 @@ std::string json(const std::vector<CollectiveRow>& rows, const std::string& tran
                                   {"p50_us", r.p50_us},
                                   {"p99_us", r.p99_us},
                                   {"max_us", r.max_us},
-                                  {"goodput_mbit", r.goodput_mbit}};
+                                  {"goodput_mbit", r.goodput_mbit},
+                                  {"cpu_us", r.cpu_us}};
     row["link_mbit"] = link_mbit ? nlohmann::ordered_json(*link_mbit) : nlohmann::ordered_json();
     all.push_back(std::move(row));
   }

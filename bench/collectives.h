@@ -10,6 +10,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "net/communicator.h"
@@ -19,6 +20,7 @@ namespace sbcnn::bench {
 struct CollectivesOptions {
   std::vector<net::Verb> verbs;
   std::optional<net::Algorithm> algorithm;  // none: all that a verb has
+  bool chosen = false;                      // only what the communicator chooses by itself
   // Multiples of 4: of the whole vector for bcast, reduce, allreduce and scan; else of the block
   // between a pair of ranks. The barrier has none.
   std::vector<std::size_t> bytes;
@@ -28,14 +30,19 @@ struct CollectivesOptions {
 
 struct CollectiveRow {
   net::Verb verb{};
-  net::Algorithm algorithm{};
+  std::optional<net::Algorithm> algorithm;  // none: chosen
   int ranks = 1;
   std::size_t bytes = 0;
   int repetitions = 0;
   double min_us = 0, p50_us = 0, p99_us = 0, max_us = 0;
   // What the rank that has most to send or to receive must move, in the median time.
   double goodput_mbit = 0;
+  // Processor time of all threads of the rank that had most, a repetition, with the barrier before
+  // it and the agreement on its time after it.
+  double cpu_us = 0;
 };
+
+std::string_view algorithm_name(const CollectiveRow&);
 
 // Throws Error(protocol) when a result is wrong. `on_row` is called after each row.
 std::vector<CollectiveRow> time_collectives(
@@ -43,7 +50,7 @@ std::vector<CollectiveRow> time_collectives(
     const std::function<void(const CollectiveRow&)>& on_row = {});
 
 // {"rows": [{"collective", "algorithm", "transport", "ranks", "bytes_per_pair", "repetitions",
-//            "min_us", "p50_us", "p99_us", "max_us", "goodput_mbit", "link_mbit"}]}
+//            "min_us", "p50_us", "p99_us", "max_us", "goodput_mbit", "cpu_us", "link_mbit"}]}
 // link_mbit: as told; null if nobody told.
 std::string json(const std::vector<CollectiveRow>&, const std::string& transport,
                  std::optional<double> link_mbit);

@@ -122,7 +122,7 @@ void run(const Options& o) {
   const auto rows = time_collectives(*comm, o.what, [&](const CollectiveRow& r) {
     if (tells) {
       std::printf("%-14s %-18s %10zu %12.1f %12.1f %12.1f %12.1f %12.1f\n",
-                  std::string(name(r.verb)).c_str(), std::string(name(r.algorithm)).c_str(),
+                  std::string(name(r.verb)).c_str(), std::string(algorithm_name(r)).c_str(),
                   r.bytes, r.min_us, r.p50_us, r.p99_us, r.max_us, r.goodput_mbit);
       std::fflush(stdout);
     }
@@ -159,8 +159,11 @@ void add_collectives_command(CLI::App& app) {
   c.add_option("--collective", o->what.verbs, "default: all")
       ->transform(CLI::CheckedTransformer(by_name(kVerbs)))
       ->delimiter(',');
-  c.add_option("--algorithm", o->what.algorithm, "default: all that a collective has")
-      ->transform(CLI::CheckedTransformer(by_name(kAlgorithms)));
+  CLI::Option* const algorithm =
+      c.add_option("--algorithm", o->what.algorithm, "default: all that a collective has")
+          ->transform(CLI::CheckedTransformer(by_name(kAlgorithms)));
+  c.add_flag("--chosen", o->what.chosen, "only what the communicator chooses by itself")
+      ->excludes(algorithm);
   c.add_option("--bytes", o->what.bytes,
                "sizes, multiples of 4: for each pair of ranks, or of the "
                "vector that is broadcast or reduced")

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "bench/collectives_command.h"
+#include "bench/floor_command.h"
 #include "bench/kernels_command.h"
 
 int main(int argc, char** argv) {
@@ -10,6 +11,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   sbcnn::bench::add_kernels_command(app);
   sbcnn::bench::add_collectives_command(app);
+  sbcnn::bench::add_floor_command(app);
   try {
     CLI11_PARSE(app, argc, argv);
     return 0;

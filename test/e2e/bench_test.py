@@ -91,6 +91,15 @@ class Collectives(Test):
                 self.assertLessEqual(row["p99_us"], row["max_us"])
                 self.assertEqual(row["goodput_mbit"] > 0, row["bytes_per_pair"] > 0)
 
+    def test_what_is_chosen_is_measured_alone(self) -> None:
+        path = temporary_folder() / "report.json"
+        done = run("collectives", "-n", 2, "--collective", "alltoall,bcast", "--bytes", 1024, "--seconds", 0.001, "--chosen",
+                   "--encrypt", "--json", path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = json.loads(path.read_text())["rows"]
+        self.assertEqual([r["algorithm"] for r in rows], ["chosen"] * 2)
+        self.assertTrue(all(r["cpu_us"] > 0 for r in rows))
+
     def test_wrong_sizes_and_algorithms_are_named_before_anything_starts(self) -> None:
         for wrong, words in ((("--bytes", 3), "multiples of 4"),
                              (("--collective", "bcast", "--algorithm", "ring"), "ring")):
