@@ -12,11 +12,15 @@ std::span<const std::byte> bytes_of(const zmq::message_t& part) {
   return {part.data<std::byte>(), part.size()};
 }
 
+// On whichever thread drops the last part.
+void let_go(void*, void* held) {
+  delete static_cast<Owner*>(held);
+}
+
 zmq::message_t pointing_to(std::span<const std::byte> bytes, const Owner& owner) {
-  const auto release = [](void*, void* held) { delete static_cast<Owner*>(held); };
   auto held = std::make_unique<Owner>(owner);
   // libzmq only reads it.
-  zmq::message_t part(const_cast<std::byte*>(bytes.data()), bytes.size(), release, held.get());
+  zmq::message_t part(const_cast<std::byte*>(bytes.data()), bytes.size(), let_go, held.get());
   (void)held.release();
   return part;
 }
