@@ -35,15 +35,21 @@ struct Hello {
   std::string version;  // of the software
   int size = 0;
   std::string endpoint;
+
+  friend bool operator==(const Hello&, const Hello&) = default;
 };
 
 struct Welcome {
   std::uint64_t job = 0;
   std::vector<Peer> peers;  // by rank
+
+  friend bool operator==(const Welcome&, const Welcome&) = default;
 };
 
 struct Refusal {
   std::string reason;
+
+  friend bool operator==(const Refusal&, const Refusal&) = default;
 };
 
 using Handshake = std::variant<Hello, Welcome, Refusal>;
