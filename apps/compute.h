@@ -30,6 +30,8 @@ struct ComputeWishes {
   bool reference = false;  // plain and slow, for comparison
   bool tune = true;
   std::filesystem::path cache = {};  // folder; empty: the default one
+
+  friend bool operator==(const ComputeWishes&, const ComputeWishes&) = default;
 };
 
 struct ComputeSettings {

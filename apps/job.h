@@ -30,6 +30,8 @@ struct Job {
   int in_flight = 1;
   std::int64_t step_timeout_ms = 0;
   ComputeWishes compute;
+
+  friend bool operator==(const Job&, const Job&) = default;
 };
 
 struct Ready {
@@ -38,12 +40,16 @@ struct Ready {
   int threads = 1;
   std::string isa;
   kernels::Precision precision = kernels::Precision::fp32;
+
+  friend bool operator==(const Ready&, const Ready&) = default;
 };
 
 struct Report {
   std::size_t weight_bytes = 0;  // received
   std::size_t peak_memory = 0;   // bytes resident at most
   std::string warning;           // or ""
+
+  friend bool operator==(const Report&, const Report&) = default;
 };
 
 std::vector<std::byte> encode(const Job&);

@@ -11,11 +11,9 @@
 namespace sbcnn::apps {
 namespace {
 
-constexpr std::size_t kLongestSecret = 1024;
-
-ssize_t read_byte(char* c) {
+ssize_t read_byte(int from, char* c) {
   for (;;) {
-    const ssize_t n = ::read(STDIN_FILENO, c, 1);
+    const ssize_t n = ::read(from, c, 1);
     if (n >= 0 || errno != EINTR) {
       return n;
     }
@@ -24,9 +22,9 @@ ssize_t read_byte(char* c) {
 
 }  // namespace
 
-std::string read_secret(const char* otherwise) {
+std::string read_secret(const char* otherwise, int from) {
   std::string secret;
-  for (char c = 0; read_byte(&c) == 1;) {
+  for (char c = 0; read_byte(from, &c) == 1;) {
     if (c == '\n') {
       return secret;
     }
@@ -41,7 +39,7 @@ std::string read_secret(const char* otherwise) {
 void hold_lifeline() {
   std::thread([] {
     char c = 0;
-    while (read_byte(&c) == 1) {
+    while (read_byte(STDIN_FILENO, &c) == 1) {
     }
     std::_Exit(1);
   }).detach();

@@ -4,13 +4,16 @@
 // that the job is over, whatever ended it. Sockets, files and `ps` never see the secret.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 namespace sbcnn::apps {
 
-// The first line of standard input, without its break, and not a byte more. Throws Error(usage,
-// `otherwise`) if there is none of at most 1024 bytes.
-std::string read_secret(const char* otherwise);
+inline constexpr std::size_t kLongestSecret = 1024;  // bytes
+
+// The first line of a descriptor, standard input unless told, without its break, and not a byte
+// more. Throws Error(usage, `otherwise`) if there is no whole one of at most kLongestSecret.
+std::string read_secret(const char* otherwise, int from = 0);
 
 // From now on this process exits with status 1 when standard input ends, whatever it is doing.
 void hold_lifeline();

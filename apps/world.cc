@@ -1,5 +1,6 @@
 #include "apps/world.h"
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -29,12 +30,16 @@ std::string secret_from_file() {
                     "=1 to do without");
   }
   std::ifstream file(path);
-  std::string secret;
-  if (!std::getline(file, secret) || secret.empty()) {
-    throw Error(Error::Code::io, std::string(kSecretFile) + ": no secret in '" + path +
-                                     "': put a line there that nobody can guess");
+  std::array<char, apps::kLongestSecret + 1> line{};
+  if (file.getline(line.data(), line.size())) {  // fails if there is nothing, or more
+    const std::size_t size = std::size_t(file.gcount()) - (file.eof() ? 0 : 1);
+    if (size > 0) {
+      return {line.data(), size};
+    }
   }
-  return secret;
+  throw Error(Error::Code::io, std::string(kSecretFile) + ": no secret in '" + path +
+                                   "': put a line there that nobody can guess, of at most " +
+                                   std::to_string(apps::kLongestSecret) + " bytes");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <zmq.hpp>
 
 namespace sbcnn::net {
 namespace {

@@ -10,11 +10,15 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
-#include <zmq.hpp>
 
 #include "net/transport.h"
 #include "net/wire.h"
+
+namespace zmq {
+class message_t;
+}
 
 namespace sbcnn::net {
 

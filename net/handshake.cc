@@ -1,9 +1,15 @@
 #include "net/handshake.h"
 
 #define MSGPACK_NO_BOOST
+#include <algorithm>
+#include <cctype>
 #include <limits>
 #include <msgpack.hpp>
+#include <string_view>
 #include <type_traits>
+
+#include "core/error.h"
+#include "net/interface.h"
 
 namespace sbcnn::net {
 namespace {
@@ -135,6 +141,35 @@ std::optional<Handshake> decode_handshake(std::span<const std::byte> bytes) {
   } catch (const msgpack::unpack_error&) {  // truncated, not msgpack, or beyond a limit
     return std::nullopt;
   }
+}
+
+bool is_endpoint(const std::string& text) {
+  const auto plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view(".-_:%").find(c) != std::string_view::npos;
+  };
+  try {
+    const HostPort at = split_host_and_port(text);
+    return text == "tcp://" + host_and_port(at.host, at.port) &&
+           std::ranges::all_of(at.host, plain);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+std::optional<World> world_of(Welcome welcome, int rank, int size, const std::string& root) {
+  if (welcome.peers.size() != std::size_t(size)) {
+    return std::nullopt;
+  }
+  std::string& own = welcome.peers[0].endpoint;
+  if (!own.starts_with(kWildcard)) {
+    return std::nullopt;
+  }
+  const bool brackets = root.find(':') != std::string::npos;
+  own = "tcp://" + (brackets ? "[" + root + "]" : root) + own.substr(own.rfind(':'));
+  const bool good = std::ranges::all_of(
+      welcome.peers, [](const Peer& peer) { return is_endpoint(peer.endpoint); });
+  return good ? std::optional(World{rank, welcome.job, std::move(welcome.peers)}) : std::nullopt;
 }
 
 }  // namespace sbcnn::net

@@ -20,7 +20,6 @@ constexpr auto kLateGuests = milliseconds(500);
 constexpr int kLingerMilliseconds = 1000;
 constexpr std::int64_t kLargestHello = 16 * 1024;
 constexpr std::int64_t kLargestAnswer = 8 * 1024 * 1024;  // kLargestWorld addresses and names
-constexpr const char* kWildcard = "tcp://*:";             // rank 0's address: where you found me
 
 std::span<const std::byte> bytes_of(const zmq::message_t& frame) {
   return {frame.data<std::byte>(), frame.size()};
@@ -61,16 +60,6 @@ bool equal_secrets(const std::string& a, const std::string& b) {
     difference |= unsigned(a[i]) ^ unsigned(b.empty() ? '\0' : b[i % b.size()]);
   }
   return difference == 0;
-}
-
-// An address that may be handed to a socket: tcp, one host, one port.
-bool is_endpoint(const std::string& text) {
-  try {
-    const HostPort at = split_host_and_port(text);
-    return text.starts_with("tcp://") && at.host.find_first_of("*;/ ") == std::string::npos;
-  } catch (const Error&) {
-    return false;
-  }
 }
 
 ZmqOptions with_keys(ZmqOptions options, const std::string& secret) {
@@ -344,25 +333,6 @@ std::optional<Handshake> ask(const JoinOptions& options, const Route& route,
   return std::nullopt;
 }
 
-// The world as rank 0 described it, with rank 0's address as we know it.
-World world_of(const JoinOptions& options, const Route& route, Welcome welcome) {
-  const std::string root = welcome.peers[0].endpoint;
-  if (welcome.peers.size() == std::size_t(options.size) && root.starts_with(kWildcard)) {
-    welcome.peers[0].endpoint =
-        "tcp://" +
-        (route.remote.find(':') == std::string::npos ? route.remote : "[" + route.remote + "]") +
-        root.substr(root.rfind(':'));
-    const bool good = std::ranges::all_of(
-        welcome.peers, [](const Peer& peer) { return is_endpoint(peer.endpoint); });
-    if (good) {
-      return {options.rank, welcome.job, std::move(welcome.peers)};
-    }
-  }
-  throw Error(Error::Code::protocol, "rank 0 at " + options.root +
-                                         " sent a list of addresses that makes no sense: install "
-                                         "the same version on both");
-}
-
 }  // namespace
 
 std::unique_ptr<Transport> join(const JoinOptions& options, Deadline deadline, const Check& check) {
@@ -384,8 +354,14 @@ std::unique_ptr<Transport> join(const JoinOptions& options, Deadline deadline, c
     throw Error(Error::Code::protocol,
                 "rank 0 at " + options.root + " refused " + self + ": " + refusal->reason);
   }
-  World world = world_of(options, route, std::move(std::get<Welcome>(*answer)));
-  return std::move(data).connect(std::move(world), deadline, check);
+  auto world =
+      world_of(std::move(std::get<Welcome>(*answer)), options.rank, options.size, route.remote);
+  if (!world) {
+    throw Error(Error::Code::protocol, "rank 0 at " + options.root +
+                                           " sent a list of addresses that makes no sense: install "
+                                           "the same version on both");
+  }
+  return std::move(data).connect(std::move(*world), deadline, check);
 }
 
 }  // namespace sbcnn::net

@@ -55,6 +55,8 @@ struct ZmqOptions {
 struct Peer {
   std::string endpoint;  // "tcp://192.168.0.7:4711", "tcp://[fe80::1]:4711", "ipc:///run/..."
   std::string host;      // for errors; may be empty
+
+  friend bool operator==(const Peer&, const Peer&) = default;
 };
 
 // Who takes part in a job, as one rank sees it.

@@ -146,6 +146,17 @@ class Local(Test):
         self.assertEqual(done.returncode, 1)
         self.assert_one_line(done.stderr, "SBCNN_SECRET_FILE")
 
+    def test_a_file_with_no_secret_or_a_longer_one_than_may_be_is_named(self) -> None:
+        secret = temporary_folder() / "secret"
+        environment = {**without("SBCNN_RANK", "OMPI_COMM_WORLD_RANK"), "SLURM_NTASKS": "2",
+                       "SLURM_PROCID": "0", "SBCNN_ROOT": "127.0.0.1:4711", "SBCNN_SECRET_FILE": str(secret)}
+        for text in (None, "", "\n", "a" * 1025, "a" * 100_000 + "\n"):
+            if text is not None:
+                secret.write_text(text)
+            done = subprocess.run([example("ring")], capture_output=True, text=True, timeout=30, env=environment)
+            self.assertEqual(done.returncode, 1)
+            self.assert_one_line(done.stderr, f"no secret in '{secret}'")
+
     @unittest.skipUnless(shutil.which("mpirun"), "no mpirun")
     def test_mpirun_starts_ranks(self) -> None:
         environment = {**without("SBCNN_RANK", "SLURM_PROCID"), "SBCNN_INSECURE": "1",

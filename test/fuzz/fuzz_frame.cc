@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <vector>
+#include <zmq.hpp>
 
 #include "core/error.h"
 

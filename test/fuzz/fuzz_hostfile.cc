@@ -1,6 +1,9 @@
-// Hostfiles, and the commands that are made of their names: nothing may look like an option.
+// Hostfiles, and the commands that are made of their names: nothing may look like an option. And
+// command lines: what a shell is to read as one word is one.
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "apps/hostfile.h"
 #include "apps/shell.h"
@@ -17,9 +20,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
   } catch (const Error&) {
   }
+  require(apps::split_command(apps::quote(text)) == std::vector{std::string(text)},
+          "a word came apart");
+  std::vector<std::string> words;
   try {
-    apps::split_command(text);
+    words = apps::split_command(text);
   } catch (const Error&) {
+    return 0;
   }
+  std::string line;
+  for (const std::string& word : words) {
+    line += apps::quote(word) + ' ';
+  }
+  require(apps::split_command(line) == words, "a command changed");
   return 0;
 }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <limits>
 #include <random>
+#include <vector>
+#include <zmq.hpp>
 
 #include "core/error.h"
 

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <random>
+#include <string>
 #include <vector>
 
 #include "net/handshake.h"
@@ -118,6 +119,43 @@ TEST_CASE("a world as large as may be can be welcomed") {
   const auto back = decode_handshake(encode(welcome));
   REQUIRE(back.has_value());
   CHECK(std::get<Welcome>(*back).peers.size() == kLargestWorld);
+}
+
+TEST_CASE("an endpoint is one host and one port, and nothing else that libzmq may read in it") {
+  for (const char* good : {"tcp://10.0.0.3:4711", "tcp://[fd00::7]:1", "tcp://[fe80::1%eth0]:65535",
+                           "tcp://pi-3.local:4711"}) {
+    CHECK(is_endpoint(good));
+  }
+  for (const std::string bad :
+       {"", "10.0.0.3:4711", "ipc:///tmp/x", "tcp://*:4711", "tcp://10.0.0.3", "tcp://10.0.0.3:0",
+        "tcp://10.0.0.3:04711", "tcp://eth0;10.0.0.3:4711", "tcp://[10.0.0.3]:4711",
+        "tcp://fd00::7:1", "tcp://10.0.0.3/a:1", "tcp:// 10.0.0.3:1", "tcp://a\nb:1"}) {
+    INFO(bad);
+    CHECK(!is_endpoint(bad));
+  }
+  // Whoever reads up to the 0 connects to another port than whoever reads all.
+  CHECK(!is_endpoint(std::string("tcp://[::1]:4711\0]:4712", 23)));
+}
+
+TEST_CASE("the world of a welcome: rank 0 is where it was found") {
+  const Welcome welcome{7, {{"tcp://*:4711", "pi0"}, {"tcp://10.0.0.3:4712", "pi1"}}};
+  auto world = world_of(welcome, 1, 2, "fd00::7");
+  REQUIRE(world.has_value());
+  CHECK(world->rank == 1);
+  CHECK(world->job == 7);
+  CHECK(world->peers[0].endpoint == "tcp://[fd00::7]:4711");
+  CHECK(world->peers[0].host == "pi0");
+  CHECK(world->peers[1].endpoint == "tcp://10.0.0.3:4712");
+  world = world_of(welcome, 1, 2, "10.0.0.2");
+  REQUIRE(world.has_value());
+  CHECK(world->peers[0].endpoint == "tcp://10.0.0.2:4711");
+
+  CHECK(!world_of(welcome, 1, 3, "10.0.0.2"));
+  Welcome fixed = welcome, strange = welcome;
+  fixed.peers[0].endpoint = "tcp://10.0.0.9:4711";
+  CHECK(!world_of(fixed, 1, 2, "10.0.0.2"));
+  strange.peers[1].endpoint = "tcp://*:4712";
+  CHECK(!world_of(strange, 1, 2, "10.0.0.2"));
 }
 
 TEST_CASE("a hello of another protocol version is read as far as all versions agree") {
