@@ -45,10 +45,6 @@
 
 namespace sbcnn::net {
 
-// What the communicator's alltoall sends in one message at most. Two of them keep a port busy while
-// a rank takes in a third, and fit what a switch holds for a port.
-inline constexpr std::size_t kChunkBytes = 64 * 1024;
-
 // With their v forms.
 enum class Verb : std::uint8_t {
   barrier,
@@ -78,8 +74,12 @@ struct Link {
   double bytes_per_second = 117e6;  // one way, of one rank's port
   // What a switch holds for one port: where several ranks send more than this to one at once,
   // packets are lost and time with them. A guess, in `choose` worth a quarter.
-  double port_buffer = 128 * 1024;
+  double port_buffer = 96 * 1024;
 };
+
+// What an alltoall sends in one message at most. Two of them are under way, so they have to last
+// for as long as it takes to answer, and should be few bytes at a switch's port.
+std::size_t chunk_bytes(const Link&);
 
 // Seconds, by counting rounds and the bytes of the busiest port. `bytes`: of the whole vector for
 // bcast, reduce, allreduce and scan; else of one rank's block, the mean if they differ.

@@ -591,7 +591,7 @@ Request Communicator::ialltoall(SendBuffer in, ReceiveBuffer out, const How& how
   const CountVector counts = equal(size(), in.count() / std::size_t(size()));
   const Algorithm a = algorithm(Verb::alltoall, how, mean_bytes(counts, in.element()));
   return begin(
-      as("alltoall", net::alltoallv(a, rank(), counts, counts, kChunkBytes / in.element())),
+      as("alltoall", net::alltoallv(a, rank(), counts, counts, chunk_bytes(link()) / in.element())),
       {.in = in, .out = out, .type = in.type, .tag = how.tag, .algorithm = a});
 }
 
@@ -600,7 +600,7 @@ Request Communicator::ialltoallv(SendBuffer in, Counts sends, ReceiveBuffer out,
   check_counts(sends);
   check_counts(receives);
   const Algorithm a = algorithm(Verb::alltoall, how, mean_bytes(sends, in.element()));
-  return begin(net::alltoallv(a, rank(), sends, receives, kChunkBytes / in.element()),
+  return begin(net::alltoallv(a, rank(), sends, receives, chunk_bytes(link()) / in.element()),
                {.in = in, .out = out, .type = in.type, .tag = how.tag, .algorithm = a});
 }
 

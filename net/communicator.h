@@ -191,6 +191,7 @@ class Communicator {
   [[noreturn]] void fail(const Error&);  // throws and remembers
   void check_peer(int peer) const;
   void check_counts(Counts) const;
+  const Link& link() const { return measured_ ? *measured_ : link_; }
   Algorithm algorithm(Verb, const How&, std::size_t bytes, bool commutative = true) const;
   Tag numbered(const Tag&) const;  // a user's tag as one of this communicator
   // Checks buffers and starts. `algorithm` and `root` only to find ranks that differ.

@@ -555,6 +555,12 @@ TEST_CASE("the chooser: direct in small worlds, doubling for little, rings and p
   CHECK(choose(Verb::barrier, 0, 8) == Algorithm::recursive_doubling);
 }
 
+TEST_CASE("chunks are short where a link is slow, and last for long enough where it is fast") {
+  CHECK(chunk_bytes({.latency = 300e-6, .bytes_per_second = 12e6}) == 32 * 1024);
+  CHECK(chunk_bytes({.latency = 300e-6, .bytes_per_second = 112e6}) == 64 * 1024);
+  CHECK(chunk_bytes({.latency = 3e-3, .bytes_per_second = 10e6}) == 64 * 1024);
+}
+
 TEST_CASE("counts, roots and algorithms that cannot be are a caller's mistake") {
   const CountVector one(1, 1), two(2, 1), other = {1, 2};
   for (const Algorithm a : algorithms(Verb::alltoall)) {
