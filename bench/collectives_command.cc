@@ -116,6 +116,9 @@ void run(const Options& o) {
   const auto comm = world();
   const bool tells = comm->rank() == 0;
   if (tells) {
+    const net::Link& link = comm->link();
+    std::printf("link as measured: %.0f us, %.0f us a message, %.1f Mbit/s\n", link.latency * 1e6,
+                link.message_cost * 1e6, link.bytes_per_second * 8e-6);
     std::printf("%-14s %-18s %10s %12s %12s %12s %12s %12s\n", "collective", "algorithm", "bytes",
                 "min us", "p50 us", "p99 us", "max us", "Mbit/s");
   }

@@ -418,7 +418,7 @@ std::span<const Algorithm> algorithms(Verb verb) {
 // Measured with both on links of 100 and 940 Mbit/s (docs/collectives.md).
 std::size_t chunk_bytes(const Link& link) {
   constexpr std::size_t kShort = 32 * 1024, kLong = 64 * 1024;
-  return double(kShort) > 4 * link.latency * link.bytes_per_second ? kShort : kLong;
+  return double(kShort) > 8 * link.latency * link.bytes_per_second ? kShort : kLong;
 }
 
 double cost(Verb verb, Algorithm algorithm, std::size_t bytes, int size, const Link& link) {

@@ -92,10 +92,12 @@ class Communicator {
   // For `choose`; the same on every rank. Communicators made from this one inherit them.
   void set_link(const Link& link) { link_ = link; }
   void set_algorithm(Verb, std::optional<Algorithm>);
-  // Collective: times messages between neighbours, 0.6 MB from each rank, and gives what it found,
-  // which is the slowest link's and the same on every rank. From then on verbs that fold nothing
-  // are chosen by that; what folds is not, or its bits would change from run to run.
+  // Collective: times messages between neighbours, 0.6 MB from each rank, on fast links 5 MB more,
+  // and gives what it found, which is the slowest link's and the same on every rank. From then on
+  // verbs that fold nothing are chosen by that; what folds is not, or its bits would change from
+  // run to run.
   Link measure_link(Deadline);
+  const Link& link() const { return measured_ ? *measured_ : link_; }
 
   // Collective. split: ranks of one colour (from 0) make a communicator, in the order of their keys
   // and then ranks; kUndefined: null.
@@ -191,7 +193,6 @@ class Communicator {
   [[noreturn]] void fail(const Error&);  // throws and remembers
   void check_peer(int peer) const;
   void check_counts(Counts) const;
-  const Link& link() const { return measured_ ? *measured_ : link_; }
   Algorithm algorithm(Verb, const How&, std::size_t bytes, bool commutative = true) const;
   Tag numbered(const Tag&) const;  // a user's tag as one of this communicator
   // Checks buffers and starts. `algorithm` and `root` only to find ranks that differ.

@@ -11,17 +11,13 @@ namespace {
 constexpr int kSteps = 15;  // of each kind, but for the long ones
 constexpr int kAtOnce = 8;  // messages that tell what each costs
 constexpr int kLongSteps = 3;
-constexpr std::size_t kLong = 192 * 1024;          // bytes; 15 ms at 100 Mbit/s
+constexpr std::size_t kLong = 192 * 1024;          // bytes, 15 ms at 100 Mbit/s; on faster links
+constexpr std::size_t kLonger = 8 * kLong;         // too short
+constexpr double kLongEnough = 8e-3;               // seconds
 constexpr double kSlowest = 1e3, kFastest = 1e12;  // bytes a second, whatever the clock says
 
 double seconds_of(Clock::duration d) {
   return std::chrono::duration<double>(d).count();
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + std::ptrdiff_t(values.size() / 2);
-  std::ranges::nth_element(values, middle);
-  return *middle;
 }
 
 // Every rank sends `messages` to its right neighbour and takes as many from its left one, so that
@@ -41,15 +37,14 @@ class Ring {
     number_messages(schedule_);
   }
 
-  // Seconds of a step, the median of some. Neighbours hold each other in step.
+  // Seconds of a step, the mean of some: a single one may find its message there already, but a
+  // neighbour that is ahead has to wait in the end.
   double time(int steps, Deadline deadline) {
-    std::vector<double> times;
+    const Deadline begin = Clock::now();
     for (int i = 0; i < steps; ++i) {
-      const Deadline begin = Clock::now();
       comm_.start(schedule_, in_, out_).wait(deadline);
-      times.push_back(seconds_of(Clock::now() - begin));
     }
-    return median(times);
+    return seconds_of(Clock::now() - begin) / steps;
   }
 
  private:
@@ -65,20 +60,25 @@ Link Communicator::measure_link(Deadline deadline) {
   if (size() == 1) {
     return link;
   }
+  // What the slowest of all ranks says, the same for all: what they choose hangs on it.
+  const auto slowest = [&](double mine) {
+    const std::array<float, 1> in = {float(mine)};
+    std::array<float, 1> out{};
+    iallreduce(in, out, Op::max, Algorithm::direct).wait(deadline);
+    return double(out[0]);
+  };
   barrier(deadline);
-  link.latency = Ring(*this, 1, 1).time(kSteps, deadline);
-  const double several = Ring(*this, 1, kAtOnce).time(kSteps, deadline);
+  link.latency = slowest(Ring(*this, 1, 1).time(kSteps, deadline));
+  const double several = slowest(Ring(*this, 1, kAtOnce).time(kSteps, deadline));
   link.message_cost = std::max(0.0, (several - link.latency) / (kAtOnce - 1));
-  const double transfer = Ring(*this, kLong, 1).time(kLongSteps, deadline) - link.latency;
-  link.bytes_per_second = std::clamp(double(kLong) / std::max(transfer, 1e-9), kSlowest, kFastest);
-  // The slowest of all ranks, and the same for all: what they choose hangs on it.
-  const std::array<float, 3> mine = {float(link.latency), float(link.message_cost),
-                                     -float(link.bytes_per_second)};
-  std::array<float, 3> worst{};
-  iallreduce(mine, worst, Op::max, Algorithm::direct).wait(deadline);
-  link.latency = double(worst[0]);
-  link.message_cost = double(worst[1]);
-  link.bytes_per_second = -double(worst[2]);
+  std::size_t bytes = kLong;
+  double transfer = slowest(Ring(*this, bytes, 1).time(kLongSteps, deadline));
+  if (transfer < kLongEnough) {
+    bytes = kLonger;
+    transfer = slowest(Ring(*this, bytes, 1).time(kLongSteps, deadline));
+  }
+  link.bytes_per_second =
+      std::clamp(double(bytes) / std::max(transfer - link.latency, 1e-9), kSlowest, kFastest);
   measured_ = link;
   return link;
 }
