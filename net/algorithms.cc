@@ -16,8 +16,8 @@ namespace {
 using CountVector = std::vector<std::size_t>;
 
 constexpr std::size_t kUnbounded = std::numeric_limits<std::size_t>::max();
-constexpr int kSmallWorld = 4;
 constexpr double kIncast = 1.25;
+constexpr double kAsCheap = 0.999;  // of the same cost, but for rounding
 
 // `value` at `rank`, zero elsewhere.
 CountVector only(int size, int rank, std::size_t value) {
@@ -455,10 +455,12 @@ double cost(Verb verb, Algorithm algorithm, std::size_t bytes, int size, const L
 Algorithm choose(Verb verb, std::size_t bytes, int size, const Link& link, bool commutative) {
   const auto candidates = algorithms(verb);
   Algorithm best = candidates.front();
-  const bool only_first = size <= kSmallWorld && verb != Verb::alltoall;
-  for (const Algorithm a : candidates.subspan(only_first ? candidates.size() : 1)) {
+  if (size == 1) {
+    return best;  // nothing travels
+  }
+  for (const Algorithm a : candidates.subspan(1)) {
     const bool fits = commutative || !folds(verb) || a != Algorithm::ring;
-    if (fits && cost(verb, a, bytes, size, link) < cost(verb, best, bytes, size, link)) {
+    if (fits && cost(verb, a, bytes, size, link) < kAsCheap * cost(verb, best, bytes, size, link)) {
       best = a;
     }
   }

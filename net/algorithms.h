@@ -64,7 +64,7 @@ std::string_view name(Algorithm);
 
 bool folds(Verb);  // whether it reduces
 
-// All that a verb has; the first is the one for small worlds.
+// All that a verb has; the first is taken if none is cheaper.
 std::span<const Algorithm> algorithms(Verb);
 
 // What a message costs. The same values on every rank, or they choose differently.
@@ -85,8 +85,7 @@ std::size_t chunk_bytes(const Link&);
 // bcast, reduce, allreduce and scan; else of one rank's block, the mean if they differ.
 double cost(Verb, Algorithm, std::size_t bytes, int size, const Link& = {});
 
-// The cheapest by `cost`; direct if it is as cheap, and but for alltoall in worlds of up to 4.
-// `commutative`: the reduction.
+// The cheapest by `cost`; direct if it is as cheap. `commutative`: the reduction.
 Algorithm choose(Verb, std::size_t bytes, int size, const Link& = {}, bool commutative = true);
 
 // An algorithm that the verb has not is a caller's mistake; so are counts and roots that cannot be.

@@ -527,7 +527,7 @@ TEST_CASE("what a rank sends to another in chunks is never more than can be numb
   CHECK(s.rounds[0].sends.front().count == 16);
 }
 
-TEST_CASE("the chooser: direct in small worlds, doubling for little, rings and pairs for much") {
+TEST_CASE("the chooser: direct between two, doubling for little, rings and pairs for much") {
   constexpr std::size_t kLittle = 64, kMuch = 1 << 20;
   for (const Verb verb : {Verb::bcast, Verb::scatter, Verb::gather, Verb::allgather, Verb::reduce,
                           Verb::allreduce, Verb::reduce_scatter, Verb::scan, Verb::alltoall}) {
@@ -535,15 +535,18 @@ TEST_CASE("the chooser: direct in small worlds, doubling for little, rings and p
       for (const std::size_t bytes : {std::size_t(0), kLittle, kMuch}) {
         const Algorithm a = choose(verb, bytes, size);
         CHECK(std::ranges::count(algorithms(verb), a) == 1);
-        const bool small = size <= 4 && verb != Verb::alltoall;
-        CHECK((!small || a == Algorithm::direct));
+        CHECK((size > 2 || a == Algorithm::direct));
         for (const Algorithm other : algorithms(verb)) {
-          CHECK((small || cost(verb, a, bytes, size) <= cost(verb, other, bytes, size)));
+          CHECK(
+              (size == 1 || cost(verb, a, bytes, size) <= 1.001 * cost(verb, other, bytes, size)));
         }
       }
     }
   }
   CHECK(choose(Verb::bcast, kMuch, 16) == Algorithm::binomial);
+  CHECK(choose(Verb::bcast, kMuch, 4) == Algorithm::binomial);
+  CHECK(choose(Verb::bcast, kLittle, 4) == Algorithm::direct);
+  CHECK(choose(Verb::allreduce, kMuch, 4) == Algorithm::ring);
   CHECK(choose(Verb::allreduce, kMuch, 16) == Algorithm::ring);
   CHECK(choose(Verb::allreduce, kMuch, 16, {}, false) != Algorithm::ring);
   CHECK(choose(Verb::allreduce, kMuch, 16, {.latency = 1.0}) == Algorithm::direct);
