@@ -7,7 +7,8 @@
 //
 // A send buffer may be shared instead: of a shared_ptr to a vector or an array, long segments are
 // not copied to be sent. Its elements must then not change while others hold it, which may be for
-// longer than the verb takes: until the last of its messages is with the kernel (use_count).
+// longer than the verb takes: until the last of its messages is with the kernel (use_count). None
+// is a buffer of no elements.
 #pragma once
 
 #include <cstddef>
@@ -92,7 +93,7 @@ struct SendBuffer {
       : bytes(std::as_bytes(std::span(r))), type(element_type<std::ranges::range_value_t<R>>()) {}
   template <Container R>
   SendBuffer(std::shared_ptr<R> shared)  // NOLINT(google-explicit-constructor)
-      : SendBuffer(std::span(*shared)) {
+      : SendBuffer(shared ? std::span(*shared) : decltype(std::span(*shared))()) {
     owner = std::move(shared);
   }
   std::size_t element() const { return size_of(type); }  // bytes of one

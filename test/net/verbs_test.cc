@@ -473,6 +473,11 @@ TEST_CASE("algorithms: a call's, else the communicator's, else the chooser's") {
   });
 }
 
+TEST_CASE("a shared buffer that is none has no elements") {
+  CHECK(SendBuffer(std::shared_ptr<Floats>()).count() == 0);
+  CHECK(SendBuffer(std::make_shared<Floats>(3)).count() == 3);
+}
+
 TEST_CASE("shared buffers give the same results, and nobody holds them in the end") {
   constexpr std::size_t kEach = 40'000;  // floats: longer than a chunk
   on_every_world([](Communicator& comm) {
