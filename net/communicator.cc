@@ -481,8 +481,7 @@ Algorithm Communicator::algorithm(Verb verb, const How& how, std::size_t bytes,
       how.algorithm ? *how.algorithm
       : ours != algorithms_.end()
           ? ours->second
-          : choose(verb, bytes, size(), measured_ && !folds(verb) ? *measured_ : link_,
-                   commutative);
+          : choose(verb, bytes, size(), folds(verb) ? link_ : link(), commutative);
   require(commutative || chosen != Algorithm::ring,
           "Communicator: a ring changes the order of ranks, and the function is not commutative");
   return chosen;

@@ -11,8 +11,8 @@ namespace {
 constexpr int kSteps = 15;  // of each kind, but for the long ones
 constexpr int kAtOnce = 8;  // messages that tell what each costs
 constexpr int kLongSteps = 3;
-constexpr std::size_t kLong = 192 * 1024;          // bytes, 15 ms at 100 Mbit/s; on faster links
-constexpr std::size_t kLonger = 8 * kLong;         // too short
+// Bytes: 15 ms at 100 Mbit/s. A link on which that takes less than kLongEnough gets more.
+constexpr std::size_t kLong = 192 * 1024, kLonger = 8 * kLong;
 constexpr double kLongEnough = 8e-3;               // seconds
 constexpr double kSlowest = 1e3, kFastest = 1e12;  // bytes a second, whatever the clock says
 
