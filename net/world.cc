@@ -86,6 +86,9 @@ std::unique_ptr<Transport> meet(const Seat& seat, const MeetingOptions& options,
   }
   if (seat.rank == 0) {
     const HostPort at = split_host_and_port(seat.root);
+    if (!seat.iface.empty()) {
+      local_address_towards(at.host, seat.iface);  // throws if there is no such interface
+    }
     RendezvousOptions meeting;
     meeting.size = seat.size;
     if (is_loopback(at.host) || !seat.iface.empty()) {  // nobody else need knock

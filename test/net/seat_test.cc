@@ -99,3 +99,16 @@ TEST_CASE("what is not whole or makes no sense is named") {
                    "SBCNN_ROOT"));
   }
 }
+
+TEST_CASE("an interface that is not there is an error on every rank") {
+  for (const int rank : {0, 1}) {
+    const Seat seat{Seat::Starter::launch, rank, 2, "127.0.0.1:4711", "eth77"};
+    try {
+      meet(seat, {.token = "secret"}, in(std::chrono::milliseconds(500)));
+      FAIL("it met somebody");
+    } catch (const Error& e) {
+      CHECK(e.code() == Error::Code::usage);
+      CHECK(contains(e.what(), "eth77"));
+    }
+  }
+}
