@@ -46,6 +46,18 @@ void work(Communicator& comm, milliseconds limit) {
       want(all[std::size_t(p) * 5] == float(round * 10 + p));
       want(mixed[std::size_t(p) * 5 + 4] == float(p));
     }
+    if (round == 1) {  // in chunks, in step
+      constexpr std::size_t kLong = 60'000;
+      Floats given(kLong * n), taken(kLong * n);
+      for (std::size_t i = 0; i < given.size(); ++i) {
+        given[i] = float(comm.rank() * 1'000'000) + float(i);
+      }
+      comm.ialltoall(given, taken, Algorithm::pairwise).wait(in(limit));
+      for (std::size_t i = 0; i < taken.size(); ++i) {
+        want(taken[i] ==
+             float(i / kLong * 1'000'000) + float(std::size_t(comm.rank()) * kLong + i % kLong));
+      }
+    }
     Floats data(3, comm.rank() == round ? 9.0F : 0.0F);
     comm.bcast(data, round, in(limit));
     want(data == Floats(3, 9.0F));
