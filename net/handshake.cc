@@ -2,7 +2,6 @@
 
 #define MSGPACK_NO_BOOST
 #include <algorithm>
-#include <cctype>
 #include <limits>
 #include <msgpack.hpp>
 #include <string_view>
@@ -144,14 +143,9 @@ std::optional<Handshake> decode_handshake(std::span<const std::byte> bytes) {
 }
 
 bool is_endpoint(const std::string& text) {
-  const auto plain = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-           std::string_view(".-_:%").find(c) != std::string_view::npos;
-  };
   try {
     const HostPort at = split_host_and_port(text);
-    return text == "tcp://" + host_and_port(at.host, at.port) &&
-           std::ranges::all_of(at.host, plain);
+    return text == "tcp://" + host_and_port(at.host, at.port);
   } catch (const Error&) {
     return false;
   }

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "core/error.h"
 
@@ -264,12 +265,18 @@ HostPort split_host_and_port(const std::string& text) {
       result.port = 0;
     }
   }
-  if (result.host.starts_with('[') && result.host.ends_with(']')) {
+  const bool brackets = result.host.starts_with('[') && result.host.ends_with(']');
+  if (brackets) {
     result.host = result.host.substr(1, result.host.size() - 2);
-  } else if (result.host.find(':') != std::string::npos) {
-    result.host.clear();
   }
-  if (result.host.empty() || result.port < 1 || result.port > 65535) {
+  // Of a name, an IPv4 or, in brackets, an IPv6 address with its zone.
+  const auto fits = [&](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view(brackets ? ".-_%:" : ".-_").find(c) != std::string_view::npos;
+  };
+  const bool colons = result.host.find(':') != std::string::npos;
+  if (result.host.empty() || brackets != colons || !std::ranges::all_of(result.host, fits) ||
+      result.port < 1 || result.port > 65535) {
     throw Error(Error::Code::usage, "'" + text + "' is not an address: write HOST:PORT");
   }
   return result;

@@ -44,7 +44,9 @@ std::string local_address_towards(const std::string& host, const std::string& wa
 // "192.168.0.7:4711", "[fd00::7]:4711".
 std::string host_and_port(const std::string& host, int port);
 
-// Splits that, with or without "tcp://" in front. Throws Error(usage) if it is something else.
+// Splits that, with or without "tcp://" in front: a host of letters, digits and ".-_", or an IPv6
+// address in brackets, with or without a zone. Throws Error(usage) if it is something else; what
+// comes out, host_and_port puts together again.
 struct HostPort {
   std::string host;
   int port = 0;

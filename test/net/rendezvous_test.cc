@@ -324,4 +324,11 @@ TEST_CASE("interface: host and port go together and come apart") {
     CHECK(host_and_port(at.host, at.port) == text);
     CHECK(split_host_and_port(std::string("tcp://") + text).host == at.host);
   }
+  // The last but one is a name in the brackets of an address; the last, what a fuzzer found.
+  for (const char* text :
+       {"", "pi7", "pi7:", ":80", "pi7:0", "pi7:65536", "pi7:80x", "pi 7:80", "fd00::7:80", "*:80",
+        "eth0;pi7:80", "[]:80", "[fd00::7:80", "[pi7]:80", "[[\x01\xf7]\x01\xf7]]:2"}) {
+    CAPTURE(text);
+    CHECK_THROWS_AS(split_host_and_port(text), Error);
+  }
 }
