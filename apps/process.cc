@@ -64,13 +64,6 @@ struct SpawnActions {
 
 }  // namespace
 
-void Descriptor::reset() {
-  if (fd_ >= 0) {
-    close(fd_);
-    fd_ = -1;
-  }
-}
-
 Pipe make_pipe() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
