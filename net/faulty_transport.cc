@@ -1,7 +1,6 @@
 #include "net/faulty_transport.h"
 
 #include <algorithm>
-#include <deque>
 #include <random>
 #include <utility>
 #include <vector>
@@ -103,10 +102,7 @@ class FaultyTransport final : public Transport {
   void delay(Message message) {
     auto& stream = streams_[std::size_t(message.source)];
     std::uniform_int_distribution<std::int64_t> any(0, faults_.longest_delay.count());
-    Deadline due = Clock::now() + std::chrono::microseconds(any(random_));
-    if (!stream.empty()) {
-      due = std::max(due, stream.back().due);
-    }
+    const Deadline due = Clock::now() + std::chrono::microseconds(any(random_));
     const bool twice =
         std::uniform_int_distribution<int>(0, 99)(random_) < faults_.duplicate_percent;
     stream.push_back({message, due});
@@ -115,21 +111,24 @@ class FaultyTransport final : public Transport {
     }
   }
 
-  // One of the messages that are due, of a sender drawn at random.
+  // One of the messages that are due, drawn at random.
   std::optional<Message> release() {
-    std::vector<std::size_t> ready;
+    const Deadline now = Clock::now();
+    std::vector<std::pair<std::size_t, std::size_t>> ready;  // sender, which of its messages
     for (std::size_t s = 0; s < streams_.size(); ++s) {
-      if (!streams_[s].empty() && streams_[s].front().due <= Clock::now()) {
-        ready.push_back(s);
+      for (std::size_t i = 0; i < streams_[s].size(); ++i) {
+        if (streams_[s][i].due <= now) {
+          ready.emplace_back(s, i);
+        }
       }
     }
     if (ready.empty()) {
       return std::nullopt;
     }
-    auto& stream =
-        streams_[ready[std::uniform_int_distribution<std::size_t>(0, ready.size() - 1)(random_)]];
-    Message message = std::move(stream.front().message);
-    stream.pop_front();
+    const auto [s, i] =
+        ready[std::uniform_int_distribution<std::size_t>(0, ready.size() - 1)(random_)];
+    Message message = std::move(streams_[s][i].message);
+    streams_[s].erase(streams_[s].begin() + std::ptrdiff_t(i));
     return message;
   }
 
@@ -144,7 +143,9 @@ class FaultyTransport final : public Transport {
   Deadline next_due() const {
     Deadline next = Deadline::max();
     for (const auto& stream : streams_) {
-      next = stream.empty() ? next : std::min(next, stream.front().due);
+      for (const Late& late : stream) {
+        next = std::min(next, late.due);
+      }
     }
     return next;
   }
@@ -153,7 +154,7 @@ class FaultyTransport final : public Transport {
   Faults faults_;
   std::mt19937_64 random_;
   int rank_, size_;
-  std::vector<std::deque<Late>> streams_;  // by sender
+  std::vector<std::vector<Late>> streams_;  // by sender
   int known_leavers_ = 0;
   int sent_ = 0, received_ = 0, handled_ = 0;
 };

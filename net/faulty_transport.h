@@ -1,7 +1,7 @@
 // A Transport with a bad day: for testing what stands on top of it.
 //
-// Delays are drawn from `seed`; each sender's messages keep their order, messages of different
-// senders change theirs. Faults strike at a count of messages, so that a run can be repeated.
+// Delays, and which of the messages that are due comes first, are drawn from `seed`. Faults strike
+// at a count of messages, so that a run can be repeated.
 #pragma once
 
 #include <chrono>
