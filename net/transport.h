@@ -1,8 +1,9 @@
 // The port of net: tagged messages between the ranks of one job.
 //
-// Messages of one sender arrive in the order in which they were sent; between senders there is
-// no order. A Transport belongs to one thread. `send` queues, so it never waits for the peer;
-// queues are unbounded, for a pipeline bounds what it has in flight.
+// Every message arrives once. A message may overtake others, also of the same sender, for small
+// ones may travel another way than large ones: tags tell them apart. A Transport belongs to one
+// thread. `send` queues, so it never waits for the peer; queues are unbounded, for a pipeline
+// bounds what it has in flight.
 //
 // How a peer ends:
 //   close()        says goodbye to everybody. Peers go on; `has_left` tells whoever wants

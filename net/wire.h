@@ -32,10 +32,12 @@ inline constexpr std::uint16_t kWireVersion = 1;
 
 enum class FrameKind : std::uint8_t {
   message,
-  goodbye,  // no payload; the sender has closed
-  abort,    // payload: why, as text
+  goodbye,     // no payload; the sender has closed
+  abort,       // payload: why, as text
+  invitation,  // to a lane, see lanes.h
+  hello,       // the first on a lane, either way; payload: the invitation's token
 };
-inline constexpr int kFrameKinds = 3;
+inline constexpr int kFrameKinds = 5;
 
 struct Header {
   FrameKind kind = FrameKind::message;

@@ -1,7 +1,5 @@
 #include "net/zmq_transport.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -12,6 +10,10 @@
 
 #include "net/doorkeeper.h"
 #include "net/frame.h"
+#include "net/handshake.h"
+#include "net/interface.h"
+#include "net/lanes.h"
+#include "net/poller.h"
 
 namespace sbcnn::net {
 namespace {
@@ -24,6 +26,9 @@ constexpr auto kLongestPoll = milliseconds(1000);
 // Frames looked at before the clock is looked at again, should somebody flood us with garbage.
 constexpr int kFramesAtOnce = 64;
 constexpr std::size_t kLongestReason = 4096;
+// For how long a rank to which news came faster than that asks for more before it falls asleep.
+constexpr auto kPatience = std::chrono::microseconds(60);
+constexpr std::uint64_t kPullKey = 0, kMonitorKey = 1;  // of descriptors; the rest are lanes'
 // Encrypted messages travel in pieces: libzmq ciphers a piece as a whole before it is sent and
 // after it has come, so in one piece a long message would keep its thread from all else meanwhile,
 // the answers to heartbeats included, and the network idle. One piece takes a chunk of an
@@ -57,19 +62,6 @@ bool receive_now(zmq::socket_t& socket, zmq::message_t& frame) {
   }
 }
 
-pollfd readable(zmq::socket_t& socket) {
-  return {int(socket.get(zmq::sockopt::fd)), POLLIN, 0};
-}
-
-// Waits for news on sockets whose messages have all been received: what libzmq's descriptors tell
-// are changes. zmq_poll would ask every socket twice, with a system call or two each time.
-void poll(std::span<pollfd> sockets, milliseconds timeout) {
-  if (::poll(sockets.data(), nfds_t(sockets.size()), milliseconds_of(timeout)) < 0 &&
-      errno != EINTR) {
-    throw Error(Error::Code::io, std::string("cannot wait for messages: ") + std::strerror(errno));
-  }
-}
-
 std::string seconds_since(Deadline t) {
   const auto tenths = std::chrono::duration_cast<milliseconds>(Clock::now() - t).count() / 100;
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
@@ -77,10 +69,11 @@ std::string seconds_since(Deadline t) {
 
 // The connection to one peer.
 struct Link {
-  enum class State { none, connecting, up, broken, left };
+  // leaving: said goodbye, and its lane may still bring what it sent before.
+  enum class State { none, connecting, up, broken, leaving, left };
   State state = State::none;
-  Deadline broken_at{};
-  Deadline heard_at{};  // when the last message from there was taken
+  Deadline broken_at{};  // or when it said goodbye
+  Deadline heard_at{};   // when the last message from there was taken
   zmq::socket_t push, monitor;
 };
 
@@ -132,18 +125,24 @@ class ZmqTransport final : public Transport {
     end(FrameKind::abort, cause_.empty() ? reason.substr(0, kLongestReason) : cause_);
   }
   void set_watch(Watch watch) override { watch_ = std::move(watch); }
-  std::uint64_t dropped() const noexcept override { return dropped_ + refused_; }
+  std::uint64_t dropped() const noexcept override { return dropped_ + refused_ + lanes_.refused(); }
 
  private:
   void connect(int peer);
+  void watch(zmq::socket_t&, std::uint64_t key);
   static void push(Link&, zmq::message_t, bool more = false);
+  void invite_to_lanes();
+  void follow_to_lane(int peer, std::span<const std::byte> invitation);
+  void note_ended_lanes();
   std::optional<WireFrame> collect(zmq::message_t first);
+  std::optional<WireFrame> next_frame();
   std::optional<Message> take();
   bool is_ours(const Header&) const;
   void note_farewell(const Header&, std::span<const std::byte> payload);
   void read_monitors();
   void check_door();
   void check_grace();
+  void look(milliseconds);
   void wait(Deadline);
   void say(FrameKind farewell, std::string_view reason);
   void end(std::optional<FrameKind> farewell, std::string_view reason);
@@ -158,13 +157,17 @@ class ZmqTransport final : public Transport {
   // peers still find our end of the other links open.
   zmq::context_t out_context_;
   std::vector<Link> links_;
-  std::vector<pollfd> descriptors_;  // of the PULL, and of the monitors
-  bool emptied_ = false;             // the PULL had nothing more when it was last asked
+  // What libzmq's descriptors tell are changes: once they have told, its sockets are emptied.
+  Poller poller_;
+  Lanes lanes_;
+  bool emptied_ = false;  // the PULL has nothing more
+  bool soon_ = false;     // the last thing to wait for came at once
   std::optional<Error> failure_;
   std::string cause_;          // what the first abort of a peer said
   bool news_ = false;          // a peer has left since receive() returned
   std::uint64_t dropped_ = 0;  // frames
   std::uint64_t refused_ = 0;  // connections
+  bool told_ = false;          // of the first of those
   Watch watch_;
   Deadline next_watch_{};
   bool ended_ = false;
@@ -174,12 +177,13 @@ ZmqTransport::ZmqTransport(std::unique_ptr<ZmqEndpoint::Bound> in, World world)
     : in_(std::move(in)),
       world_(std::move(world)),
       said_(world_.peers.size()),
-      links_(world_.peers.size()) {
-  descriptors_.push_back(readable(in_->pull));
+      links_(world_.peers.size()),
+      lanes_(world_.rank, int(world_.peers.size()), world_.job, in_->options.keys.has_value(),
+             poller_) {
   for (int peer = 0; peer < size(); ++peer) {
     if (peer != rank()) {
       connect(peer);
-      descriptors_.push_back(readable(links_[std::size_t(peer)].monitor));
+      watch(links_[std::size_t(peer)].monitor, kMonitorKey);
     }
   }
 }
@@ -228,6 +232,12 @@ void ZmqTransport::connect(int peer) {
   }
 }
 
+void ZmqTransport::watch(zmq::socket_t& socket, std::uint64_t key) {
+  if (!poller_.add(int(socket.get(zmq::sockopt::fd)), key)) {
+    throw Error(Error::Code::io, "cannot wait for a connection: the system is out of resources");
+  }
+}
+
 void ZmqTransport::await_links(Deadline deadline, const std::function<void()>& check) {
   const auto connecting = [](const Link& link) { return link.state == Link::State::connecting; };
   read_monitors();  // from here on their descriptors tell
@@ -241,9 +251,50 @@ void ZmqTransport::await_links(Deadline deadline, const std::function<void()>& c
                                             " at " + world_.peers[std::size_t(peer)].endpoint +
                                             ": is a firewall or another network in between?");
     }
-    poll(std::span(descriptors_).subspan(1), std::min(until(deadline), kWatchInterval));
+    poller_.wait(std::min(until(deadline), kWatchInterval));
     read_monitors();
     check_door();
+  }
+  watch(in_->pull, kPullKey);
+  invite_to_lanes();
+}
+
+// On TCP alone: elsewhere a switch of threads is the least of costs.
+void ZmqTransport::invite_to_lanes() {
+  if (!in_->options.lanes || !is_endpoint(in_->address)) {
+    return;
+  }
+  const std::string address = split_host_and_port(in_->address).host;
+  for (int peer = 0; peer < rank(); ++peer) {
+    if (const auto invitation = lanes_.invite(peer, address)) {
+      const auto payload = encode(*invitation);
+      for (zmq::message_t& part : parts_of(
+               {FrameKind::invitation, std::uint32_t(rank()), world_.job, {}}, payload, kPiece)) {
+        push(links_[std::size_t(peer)], std::move(part));
+      }
+    }
+  }
+}
+
+void ZmqTransport::follow_to_lane(int peer, std::span<const std::byte> payload) {
+  const auto invitation = decode_invitation(payload);
+  const std::string& endpoint = world_.peers[std::size_t(peer)].endpoint;
+  if (invitation && in_->options.lanes && is_endpoint(endpoint)) {
+    lanes_.follow(peer, split_host_and_port(endpoint).host, *invitation);
+  }
+}
+
+// To be called when all that came by lanes was taken.
+void ZmqTransport::note_ended_lanes() {
+  while (const auto ended = lanes_.next_ended()) {
+    Link& link = links_[std::size_t(ended->peer)];
+    if (link.state == Link::State::leaving) {
+      link.state = Link::State::left;
+      news_ = true;
+    } else if (link.state == Link::State::up && ended->broken) {
+      link.state = Link::State::broken;
+      link.broken_at = Clock::now();
+    }
   }
 }
 
@@ -267,18 +318,23 @@ void ZmqTransport::send_all(std::span<const int> peers, const Tag& tag, const Pa
   require(!ended_, "Transport::send after close");
   require(body.bytes.size() <= in_->options.max_message - kHeaderBytes,
           "Transport::send: larger than the largest message; send it in parts");
-  std::vector<zmq::message_t> parts =
-      parts_of({FrameKind::message, std::uint32_t(rank()), world_.job, tag}, body,
-               in_->options.keys ? kPiece : std::numeric_limits<std::size_t>::max());
+  const Header header{FrameKind::message, std::uint32_t(rank()), world_.job, tag};
+  std::vector<zmq::message_t> parts;  // made for the first peer that gets them
   for (const int peer : peers) {
     require(0 <= peer && peer < size() && peer != rank(), "Transport::send: no such peer");
     Link& link = links_[std::size_t(peer)];
-    if (link.state != Link::State::left) {
-      for (zmq::message_t& part : parts) {
-        zmq::message_t shared;
-        shared.copy(part);  // counts references
-        push(link, std::move(shared), &part != &parts.back());
-      }
+    if (link.state == Link::State::left || link.state == Link::State::leaving ||
+        lanes_.send(peer, header, body.bytes)) {
+      continue;
+    }
+    if (parts.empty()) {
+      parts = parts_of(header, body,
+                       in_->options.keys ? kPiece : std::numeric_limits<std::size_t>::max());
+    }
+    for (zmq::message_t& part : parts) {
+      zmq::message_t shared;
+      shared.copy(part);  // counts references
+      push(link, std::move(shared), &part != &parts.back());
     }
   }
 }
@@ -307,18 +363,33 @@ std::optional<Message> ZmqTransport::receive(Deadline deadline) {
   }
 }
 
-// The next message of a peer, if one is here. Takes note of goodbyes, drops what is foreign.
-std::optional<Message> ZmqTransport::take() {
-  for (int i = 0; i < kFramesAtOnce && !failure_; ++i) {
+// The next frame of a peer, if one is here; drops what is foreign.
+std::optional<WireFrame> ZmqTransport::next_frame() {
+  for (int i = 0; i < kFramesAtOnce; ++i) {
+    if (auto frame = lanes_.next()) {
+      return frame;
+    }
+    note_ended_lanes();
     zmq::message_t first;
-    emptied_ = !receive_now(in_->pull, first);
+    emptied_ = emptied_ || !receive_now(in_->pull, first);
     if (emptied_) {
       return std::nullopt;
     }
     auto frame = collect(std::move(first));
-    if (!frame || !is_ours(frame->header)) {
-      ++dropped_;
-      continue;
+    if (frame && is_ours(frame->header)) {
+      return frame;
+    }
+    ++dropped_;
+  }
+  return std::nullopt;
+}
+
+// The next message of a peer, if one is here. Takes note of goodbyes and invitations.
+std::optional<Message> ZmqTransport::take() {
+  while (!failure_) {
+    auto frame = next_frame();
+    if (!frame) {
+      return std::nullopt;
     }
     const Header& header = frame->header;
     Link& link = links_[header.source];
@@ -327,7 +398,11 @@ std::optional<Message> ZmqTransport::take() {
     if (header.kind == FrameKind::message) {
       return Message{int(header.source), header.tag, frame->payload, std::move(frame->owner)};
     }
-    note_farewell(header, frame->payload);
+    if (header.kind == FrameKind::invitation) {
+      follow_to_lane(int(header.source), frame->payload);
+    } else {
+      note_farewell(header, frame->payload);
+    }
   }
   return std::nullopt;
 }
@@ -356,12 +431,19 @@ std::optional<WireFrame> ZmqTransport::collect(zmq::message_t first) {
 }
 
 bool ZmqTransport::is_ours(const Header& header) const {
-  return header.job == world_.job && header.source < links_.size() && int(header.source) != rank();
+  return header.job == world_.job && header.source < links_.size() &&
+         int(header.source) != rank() && header.kind != FrameKind::hello;
 }
 
 void ZmqTransport::note_farewell(const Header& header, std::span<const std::byte> payload) {
   const int peer = int(header.source);
-  links_[header.source].state = Link::State::left;
+  Link& link = links_[header.source];
+  if (header.kind == FrameKind::goodbye && lanes_.open(peer)) {
+    link.state = Link::State::leaving;
+    link.broken_at = Clock::now();
+    return;
+  }
+  link.state = Link::State::left;
   news_ = header.kind == FrameKind::goodbye;
   if (header.kind == FrameKind::abort) {
     payload = payload.first(std::min(payload.size(), kLongestReason));
@@ -392,37 +474,67 @@ void ZmqTransport::read_monitors() {
   }
 }
 
-// Counts who was turned away at the port, and tells of the first.
+// Counts who was turned away at the ports, and tells of the first.
 void ZmqTransport::check_door() {
-  refused_ = in_->refused();
-  if (in_->doorkeeper && in_->doorkeeper->first_refusal() && in_->options.on_refusal) {
-    in_->options.on_refusal(refusal_text(in_->port()));
+  refused_ = in_->refused() + lanes_.refused();
+  if (told_ || !in_->doorkeeper || !in_->options.on_refusal) {
+    return;
+  }
+  const bool here = in_->doorkeeper->first_refusal();
+  told_ = here || lanes_.refused() > 0;
+  if (told_) {
+    in_->options.on_refusal(refusal_text(here ? in_->port() : lanes_.port()));
   }
 }
 
-// A broken link whose peer has not said goodbye in time is a lost peer.
+// A broken link whose peer has not said goodbye in time is a lost peer. And who said goodbye, but
+// does not close its lane, has left.
 void ZmqTransport::check_grace() {
   for (std::size_t peer = 0; peer < links_.size() && !failure_; ++peer) {
     const Link& link = links_[peer];
-    if (link.state == Link::State::broken &&
-        Clock::now() >= link.broken_at + in_->options.farewell_grace) {
+    if (Clock::now() < link.broken_at + in_->options.farewell_grace) {
+      continue;
+    }
+    if (link.state == Link::State::broken) {
       failure_ = lost_error(peer_name(int(peer)), since(link));
+    } else if (link.state == Link::State::leaving) {
+      lanes_.end(int(peer));
     }
   }
 }
 
-// Until something happens on a socket, or it is time to look at the clock again.
+// Waits until something happens, for so long at most, and sees to it; the PULL's news are left to
+// take().
+void ZmqTransport::look(milliseconds timeout) {
+  const bool patient = soon_ && timeout > milliseconds(0);
+  const Deadline begin = Clock::now();
+  const auto events = patient ? poller_.wait(timeout, kPatience) : poller_.wait(timeout);
+  soon_ = !events.empty() && Clock::now() - begin < kPatience;
+  emptied_ = emptied_ && !events.empty();
+  bool monitors = false;
+  for (const Poller::Event& event : events) {
+    if (event.data.u64 == kPullKey) {
+      emptied_ = false;
+    } else if (event.data.u64 == kMonitorKey) {
+      monitors = true;
+    } else {
+      lanes_.serve(event);
+    }
+  }
+  if (monitors) {
+    read_monitors();
+  }
+}
+
+// Until something happens, or it is time to look at the clock again.
 void ZmqTransport::wait(Deadline deadline) {
   Deadline next = watch_ ? std::min(deadline, next_watch_) : deadline;
   for (const Link& link : links_) {
-    if (link.state == Link::State::broken) {
+    if (link.state == Link::State::broken || link.state == Link::State::leaving) {
       next = std::min(next, link.broken_at + in_->options.farewell_grace);
     }
   }
-  poll(descriptors_, emptied_ ? until(next) : milliseconds(0));
-  if (std::ranges::any_of(descriptors_.begin() + 1, descriptors_.end(), &pollfd::revents)) {
-    read_monitors();
-  }
+  look(emptied_ ? until(next) : milliseconds(0));
 }
 
 // Says goodbye on every link that stands, and waits until the words are on their way.
@@ -432,8 +544,14 @@ void ZmqTransport::say(FrameKind farewell, std::string_view reason) {
          std::span(farewell_).first<kHeaderBytes>());
   std::ranges::copy(std::as_bytes(std::span(reason)), farewell_.begin() + kHeaderBytes);
   const Deadline deadline = Clock::now() + in_->options.linger;
+  const auto listen = [this](milliseconds timeout) {
+    look(timeout);
+    while (take()) {  // to the goodbyes of others: who has left need not be told
+    }
+  };
   read_monitors();
-  take();  // the goodbyes of others: who has left need not be told
+  listen(milliseconds(0));
+  lanes_.finish();
   for (std::size_t peer = 0; peer < links_.size(); ++peer) {
     if (links_[peer].state == Link::State::up) {
       const auto release = [](void*, void* said) {  // on ZeroMQ's thread
@@ -444,16 +562,14 @@ void ZmqTransport::say(FrameKind farewell, std::string_view reason) {
   }
   // ZeroMQ's linger alone would wait in vain for a peer that closes at the same time.
   const auto done = [this] {
-    bool all = true;
+    bool all = lanes_.delivered();
     for (std::size_t peer = 0; peer < links_.size(); ++peer) {
       all = all && (links_[peer].state != Link::State::up || said_[peer].load());
     }
     return all;
   };
   while (!done() && Clock::now() < deadline) {
-    poll(descriptors_, std::min(until(deadline), kFlushInterval));
-    read_monitors();
-    take();
+    listen(std::min(until(deadline), kFlushInterval));
   }
 }
 

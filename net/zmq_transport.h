@@ -1,15 +1,23 @@
 // Transport over ZeroMQ: one bound PULL, and one connected PUSH for each peer, so every link
-// carries messages one way and nothing is acknowledged.
+// carries messages one way and nothing is acknowledged. Over TCP, messages of at most 32 KiB go by
+// a lane, a connection that the ranks' own threads serve (lane.h), where there is one that has
+// room: libzmq's threads make everything else come and go while a rank computes, but a small
+// message is there before they are awake.
 //
 // Two phases, for a rank's address is known only after it is bound: listen, tell the others (see
-// rendezvous.h), connect. Frames are those of wire.h; whatever else arrives on the port (foreign
-// programs, other jobs, garbage) is counted and dropped. With keys the port hears nobody but the
-// job's ranks, and all links are encrypted (see secret.h); connections it refused are counted, too.
+// rendezvous.h), connect. Lanes come about by themselves after that. Frames are those of wire.h;
+// whatever else arrives on the port (foreign programs, other jobs, garbage) is counted and dropped.
+// With keys the ports hear nobody but the job's ranks, and everything is encrypted (see secret.h,
+// cipher.h); connections they refused are counted, too.
 //
 // Copies: one on the way out, into libzmq's message, which all peers that get it share; none if the
 // payload is shared (transport.h), though encryption copies as it ciphers. On the way in none: a
 // Message is libzmq's. Encrypted ones of more than 64 KiB travel in pieces, which are put together
-// on arrival, one copy.
+// on arrival, one copy. Of lanes see there.
+//
+// Waiting: a rank sleeps until the kernel has news. Only when the last news came within 60 us of
+// waiting it asks again for as long, and yields the processor in between, before it sleeps; so it
+// does not busy a processor unless it is about to be served.
 //
 // A peer is lost when the connection to it breaks (its process ended: at once), when it answers no
 // heartbeat (its process is frozen, its board or network down), or when what was sent to it is not
@@ -45,6 +53,7 @@ struct ZmqOptions {
   int send_buffer = 128 * 1024;
   std::chrono::milliseconds linger{2000};  // of close() and abort()
   std::uint64_t max_message = 1ULL << 30;  // bytes of one frame; larger ones are not accepted
+  bool lanes = true;                       // small messages have a way of their own (lanes.h)
   // Of the job. None: nothing is encrypted, and whoever reaches the port is heard.
   std::optional<CurveKeys> keys = {};
   // Gets a line for people when the port turned somebody away for the first time; on the thread

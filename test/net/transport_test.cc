@@ -82,18 +82,36 @@ TEST_CASE("transport: a message arrives with its sender, tag and bytes") {
   });
 }
 
-TEST_CASE("transport: messages of one sender keep their order") {
+TEST_CASE("transport: messages arrive once each, and a goodbye after them, whatever way they go") {
   on_every_transport(3, [](Ranks& ranks) {
-    for (std::uint32_t i = 0; i < 500; ++i) {
-      ranks[1]->send(0, tag(i), bytes(i, 1));
-      ranks[2]->send(0, tag(i), bytes(1, 1));
+    std::vector<std::vector<int>> seen(3, std::vector<int>(500));
+    for (int part = 0; part < 5; ++part) {  // lanes come about in between
+      for (std::uint32_t i = 0; i < 100; ++i) {
+        ranks[1]->send(0, tag(std::uint32_t(part) * 100 + i), bytes(i * 997 % 70'000, 1));
+        ranks[2]->send(0, tag(std::uint32_t(part) * 100 + i), bytes(i, 1));
+      }
+      for (const std::size_t r : {1U, 2U}) {
+        CHECK(!ranks[r]->receive(in(milliseconds(1))));
+      }
+      for (int i = 0; i < 150; ++i) {  // the rest later
+        const auto m = ranks[0]->receive(soon());
+        REQUIRE(m.has_value());
+        ++seen[std::size_t(m->source)][m->tag.frame];
+        CHECK(m->body.size() ==
+              (m->source == 1 ? m->tag.frame % 100 * 997 % 70'000 : m->tag.frame % 100));
+      }
     }
-    std::uint32_t next[3] = {};
-    for (int i = 0; i < 1000; ++i) {
-      const auto m = ranks[0]->receive(soon());
-      REQUIRE(m.has_value());
-      CHECK(m->tag.frame == next[m->source]++);
+    std::thread leaves([&] { ranks[1]->close(); });
+    ranks[2]->close();
+    while (!ranks[0]->has_left(1) || !ranks[0]->has_left(2)) {
+      if (const auto m = ranks[0]->receive(soon())) {
+        ++seen[std::size_t(m->source)][m->tag.frame];
+      }
     }
+    leaves.join();
+    CHECK(!ranks[0]->receive(in(milliseconds(10))));
+    CHECK(seen[1] == std::vector<int>(500, 1));
+    CHECK(seen[2] == std::vector<int>(500, 1));
   });
 }
 
