@@ -1,73 +1,59 @@
 #include "net/cipher.h"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/rand.h>
+#include <gcrypt.h>
 
-#include <algorithm>
+#include <string>
 
 #include "core/error.h"
 
 namespace sbcnn::net {
 namespace {
 
-unsigned char* raw(std::span<std::byte> bytes) {
-  return reinterpret_cast<unsigned char*>(bytes.data());
+// Once for the process, unless the program has done it. Its guarded memory would be a few pages
+// that cannot be swapped; our keys last as long as a job and lie beside what they encrypt.
+void initialize() {
+  if (gcry_control(GCRYCTL_INITIALIZATION_FINISHED_P) == 0) {
+    gcry_check_version(nullptr);
+    gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
+    gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+  }
 }
 
-const unsigned char* raw(std::span<const std::byte> bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes.data());
+void check(gcry_error_t error) {
+  if (error != 0) {
+    throw Error(Error::Code::io, std::string("libgcrypt cannot encrypt: ") + gcry_strerror(error));
+  }
 }
 
 }  // namespace
 
-void fill_random(std::span<std::byte> bytes) {
-  if (RAND_bytes(raw(bytes), int(bytes.size())) != 1) {
-    throw Error(Error::Code::io, "the system gave no random numbers for keys");
-  }
+void Cipher::Close::operator()(gcry_cipher_handle* handle) const {
+  gcry_cipher_close(handle);
 }
 
-bool equal_in_constant_time(std::span<const std::byte> a, std::span<const std::byte> b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+Cipher::Cipher(const CipherKey& key) {
+  static const bool initialized = (initialize(), true);
+  (void)initialized;
+  gcry_cipher_hd_t handle = nullptr;
+  check(gcry_cipher_open(&handle, GCRY_CIPHER_CHACHA20, GCRY_CIPHER_MODE_POLY1305, 0));
+  handle_.reset(handle);
+  check(gcry_cipher_setkey(handle, key.data(), key.size()));
 }
 
-void Cipher::Free::operator()(evp_cipher_ctx_st* context) const {
-  EVP_CIPHER_CTX_free(context);
-}
-
-Cipher::Cipher(const CipherKey& key) : context_(EVP_CIPHER_CTX_new()) {
-  if (!context_ || EVP_CipherInit_ex(context_.get(), EVP_chacha20_poly1305(), nullptr,
-                                     raw(std::span(key)), nullptr, 1) != 1) {
-    throw Error(Error::Code::io, "libcrypto has no ChaCha20-Poly1305: use Debian's libssl3");
-  }
-}
-
-Cipher::~Cipher() = default;
-Cipher::Cipher(Cipher&&) noexcept = default;
-Cipher& Cipher::operator=(Cipher&&) noexcept = default;
-
-std::array<unsigned char, 12> Cipher::next_nonce() {
+void Cipher::begin_record() {
   std::array<unsigned char, 12> nonce{};
   for (std::size_t i = 0; i < sizeof count_; ++i) {
     nonce[i] = static_cast<unsigned char>(count_ >> (8 * i));
   }
   ++count_;
-  return nonce;
+  check(gcry_cipher_setiv(handle_.get(), nonce.data(), nonce.size()));
 }
 
 void Cipher::seal(std::span<std::byte> text) {
   require(text.size() > kTagBytes, "Cipher::seal: there is no text");
-  EVP_CIPHER_CTX* const c = context_.get();
-  const std::span<std::byte> tag = text.last(kTagBytes);
-  const int size = int(text.size() - kTagBytes);
-  int n = 0;
-  const bool good = EVP_CipherInit_ex(c, nullptr, nullptr, nullptr, next_nonce().data(), 1) == 1 &&
-                    EVP_CipherUpdate(c, raw(text), &n, raw(text), size) == 1 &&
-                    EVP_CipherFinal_ex(c, raw(tag), &n) == 1 &&
-                    EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, int(kTagBytes), raw(tag)) == 1;
-  if (!good) {
-    throw Error(Error::Code::io, "libcrypto cannot encrypt a message");
-  }
+  begin_record();
+  check(gcry_cipher_encrypt(handle_.get(), text.data(), text.size() - kTagBytes, nullptr, 0));
+  check(gcry_cipher_gettag(handle_.get(), text.last(kTagBytes).data(), kTagBytes));
 }
 
 bool Cipher::open(std::span<const std::byte> sealed, std::span<std::byte> out) {
@@ -75,14 +61,11 @@ bool Cipher::open(std::span<const std::byte> sealed, std::span<std::byte> out) {
     return false;
   }
   require(out.size() == sealed.size() - kTagBytes, "Cipher::open: sizes differ");
-  EVP_CIPHER_CTX* const c = context_.get();
-  std::array<unsigned char, kTagBytes> tag{};
-  std::copy_n(raw(sealed.last(kTagBytes)), kTagBytes, tag.begin());
-  int n = 0;
-  return EVP_CipherInit_ex(c, nullptr, nullptr, nullptr, next_nonce().data(), 0) == 1 &&
-         EVP_CipherUpdate(c, raw(out), &n, raw(sealed), int(out.size())) == 1 &&
-         EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, int(kTagBytes), tag.data()) == 1 &&
-         EVP_CipherFinal_ex(c, tag.data(), &n) == 1;
+  begin_record();
+  const bool in_place = out.data() == sealed.data();
+  check(gcry_cipher_decrypt(handle_.get(), out.data(), out.size(),
+                            in_place ? nullptr : sealed.data(), in_place ? 0 : out.size()));
+  return gcry_cipher_checktag(handle_.get(), sealed.last(kTagBytes).data(), kTagBytes) == 0;
 }
 
 }  // namespace sbcnn::net

@@ -11,14 +11,15 @@
 #include <utility>
 
 #include "core/error.h"
+#include "net/secret.h"
 
 namespace sbcnn::net {
 namespace {
 
 constexpr std::size_t kMostKnocks = 64;
 constexpr int kBacklog = 128;
-constexpr std::size_t kScratch = 64 * 1024;
-constexpr std::size_t kRankBytes = 4;  // in clear, before the first hello
+constexpr std::size_t kScratch = 16 * 1024;  // for small messages; long ones go past it
+constexpr std::size_t kRankBytes = 4;        // in clear, before the first hello
 constexpr std::size_t kInvitationBytes = 2 + kTokenBytes + 2 * kCipherKeyBytes;
 
 using Address = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;

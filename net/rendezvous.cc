@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 #include <random>
+#include <span>
 #include <utility>
 #include <zmq.hpp>
 
@@ -51,15 +52,6 @@ std::vector<zmq::message_t> next_message(zmq::socket_t& socket, Deadline deadlin
     throw;
   }
   return parts;
-}
-
-// Takes the same time wherever two texts of one length differ.
-bool equal_secrets(const std::string& a, const std::string& b) {
-  unsigned difference = a.size() == b.size() ? 0 : 1;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference |= unsigned(a[i]) ^ unsigned(b.empty() ? '\0' : b[i % b.size()]);
-  }
-  return difference == 0;
 }
 
 ZmqOptions with_keys(ZmqOptions options, const std::string& secret) {
@@ -178,7 +170,9 @@ std::optional<std::pair<std::string, Hello>> Rendezvous::Impl::next_hello(Deadli
   }
   auto message = parts.size() == 2 ? decode_handshake(bytes_of(parts[1])) : std::nullopt;
   auto* const hello = message ? std::get_if<Hello>(&*message) : nullptr;
-  if (hello == nullptr || !equal_secrets(token_of(options_.token), hello->token)) {
+  const std::string token = token_of(options_.token);
+  if (hello == nullptr || !equal_in_constant_time(std::as_bytes(std::span(token)),
+                                                  std::as_bytes(std::span(hello->token)))) {
     ++ignored_;
     return std::nullopt;
   }

@@ -16,14 +16,12 @@ constexpr std::size_t kKey = 40;  // characters, and a 0 behind them for libzmq
 using Key = std::array<char, kKey + 1>;
 
 std::string random_token() {
-  std::array<unsigned char, 16> bytes{};
-  if (getrandom(bytes.data(), bytes.size(), 0) != ssize_t(bytes.size())) {
-    throw Error(Error::Code::io, "the system gave no random numbers for the job's secret");
-  }
+  std::array<std::byte, 16> bytes{};
+  fill_random(bytes);
   static constexpr char digits[] = "0123456789abcdef";
   std::string token;
-  for (const unsigned char b : bytes) {
-    token += {digits[b >> 4], digits[b & 15]};
+  for (const std::byte b : bytes) {
+    token += {digits[unsigned(b) >> 4], digits[unsigned(b) & 15]};
   }
   return token;
 }
@@ -58,6 +56,20 @@ std::optional<CurveKeys> keys_of(const std::string& secret) {
 std::string token_of(const std::string& secret) {
   const bool plain = !secret.starts_with(kCurve);
   return plain ? secret : secret.substr(std::min(secret.size(), kCurve.size() + kKey));
+}
+
+void fill_random(std::span<std::byte> bytes) {
+  if (getrandom(bytes.data(), bytes.size(), 0) != ssize_t(bytes.size())) {
+    throw Error(Error::Code::io, "the system gave no random numbers for the job's secrets");
+  }
+}
+
+bool equal_in_constant_time(std::span<const std::byte> a, std::span<const std::byte> b) {
+  unsigned difference = a.size() == b.size() ? 0 : 1;
+  for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
+    difference |= unsigned(a[i] ^ b[i]);
+  }
+  return difference == 0;
 }
 
 }  // namespace sbcnn::net

@@ -11,7 +11,9 @@
 // it.
 #pragma once
 
+#include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 
 namespace sbcnn::net {
@@ -35,5 +37,10 @@ struct CurveKeys {
 std::optional<CurveKeys> keys_of(const std::string& secret);
 // What a rank says to rank 0 to be let in: the secret without the keys.
 std::string token_of(const std::string& secret);
+
+// Bytes that nobody can guess. Throws Error(io) when the system gives none.
+void fill_random(std::span<std::byte>);
+// Takes the same time wherever two of one length differ.
+bool equal_in_constant_time(std::span<const std::byte>, std::span<const std::byte>);
 
 }  // namespace sbcnn::net
