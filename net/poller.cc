@@ -53,10 +53,10 @@ std::span<const Poller::Event> Poller::wait(std::chrono::milliseconds timeout,
                                             std::chrono::microseconds patience) {
   const auto end = std::chrono::steady_clock::now() + patience;
   do {
+    ::sched_yield();
     if (const auto events = wait(std::chrono::milliseconds(0)); !events.empty()) {
       return events;
     }
-    ::sched_yield();
   } while (std::chrono::steady_clock::now() < end);
   return wait(timeout);
 }

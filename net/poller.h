@@ -29,9 +29,10 @@ class Poller {
   // Valid until the next call.
   std::span<const Event> wait(std::chrono::milliseconds timeout);
 
-  // The same for who thinks that it will not be long: asks again and again for as long as
-  // `patience`, and lets other threads have the processor in between, before it sleeps. To fall
-  // asleep and to be woken takes longer than a small message does.
+  // The same for who thinks that it will not be long: lets other threads have the processor and
+  // asks again, for as long as `patience`, before it sleeps. To fall asleep and to be woken takes
+  // longer than a small message does. It yields before it asks: what is here already was most often
+  // taken.
   std::span<const Event> wait(std::chrono::milliseconds timeout,
                               std::chrono::microseconds patience);
 

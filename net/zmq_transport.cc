@@ -27,7 +27,7 @@ constexpr auto kLongestPoll = milliseconds(1000);
 constexpr int kFramesAtOnce = 64;
 constexpr std::size_t kLongestReason = 4096;
 // For how long a rank to which news came faster than that asks for more before it falls asleep.
-constexpr auto kPatience = std::chrono::microseconds(60);
+constexpr auto kPatience = std::chrono::microseconds(100);
 constexpr std::uint64_t kPullKey = 0, kMonitorKey = 1;  // of descriptors; the rest are lanes'
 // Encrypted messages travel in pieces: libzmq ciphers a piece as a whole before it is sent and
 // after it has come, so in one piece a long message would keep its thread from all else meanwhile,

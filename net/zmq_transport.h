@@ -15,7 +15,7 @@
 // Message is libzmq's. Encrypted ones of more than 64 KiB travel in pieces, which are put together
 // on arrival, one copy. Of lanes see there.
 //
-// Waiting: a rank sleeps until the kernel has news. Only when the last news came within 60 us of
+// Waiting: a rank sleeps until the kernel has news. Only when the last news came within 100 us of
 // waiting it asks again for as long, and yields the processor in between, before it sleeps; so it
 // does not busy a processor unless it is about to be served.
 //
