@@ -160,7 +160,7 @@ std::optional<Invitation> Lanes::invite(int guest, const std::string& address) {
 
 void Lanes::follow(int host, const std::string& address, const Invitation& invitation) {
   Slot& slot = slots_[std::size_t(host)];
-  if (slot.state != Slot::State::none || host <= rank_) {
+  if (slot.state != Slot::State::none || host <= rank_ || finished_) {
     return;
   }
   slot.state = Slot::State::over;
@@ -231,9 +231,13 @@ void Lanes::hear(Knocks::iterator at) {
   }
   knocks_.erase(at);
   if (awaited_ == 0) {
-    door_.reset();
-    knocks_.clear();
+    close_door();
   }
+}
+
+void Lanes::close_door() {
+  door_.reset();
+  knocks_.clear();
 }
 
 // The host's side: a hello is whole. True when the connection has become a lane.
@@ -251,6 +255,7 @@ bool Lanes::admit(Knock& knock) {
     return false;
   }
   slot.lane = std::move(lane);
+  slot.invitation = {};
   slot.state = Slot::State::up;
   slot.waits_to_write = slot.lane->blocked();
   poller_.change(slot.lane->descriptor(), kFirstKey + guest, slot.waits_to_write);
@@ -320,6 +325,7 @@ bool Lanes::accept(int peer, WireFrame frame) {
   Slot& slot = slots_[std::size_t(peer)];
   if (slot.state == Slot::State::greeting) {
     const bool good = is_hello(frame, peer);
+    slot.invitation = {};
     slot.state = good ? Slot::State::up : slot.state;
     return good;
   }
@@ -376,8 +382,12 @@ void Lanes::serve(int peer, std::uint32_t events) {
 
 void Lanes::finish() {
   finished_ = true;
+  close_door();
   for (std::size_t peer = 0; peer < slots_.size(); ++peer) {
-    if (Slot& slot = slots_[peer]; slot.lane && slot.state != Slot::State::connecting) {
+    Slot& slot = slots_[peer];
+    if (slot.state == Slot::State::connecting) {
+      end(int(peer));
+    } else if (slot.lane) {
       slot.lane->finish(header(FrameKind::goodbye, rank_));
       wait_to_write(int(peer));
     }

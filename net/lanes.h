@@ -71,7 +71,7 @@ class Lanes {
   std::optional<Ended> next_ended();
   void end(int peer);
 
-  // Says that nothing follows; what was sent is still delivered.
+  // Says that nothing follows; what was sent is still delivered. No further lane comes about.
   void finish();
   bool delivered() const;
 
@@ -84,7 +84,7 @@ class Lanes {
     // closing: the peer said that nothing follows.
     enum class State { none, invited, connecting, greeting, up, closing, over };
     State state = State::none;
-    Invitation invitation;
+    Invitation invitation;  // until somebody has come with it
     std::optional<Lane> lane;
     bool waits_to_write = false;
   };
@@ -99,6 +99,7 @@ class Lanes {
   Header header(FrameKind, int source) const;
   bool is_hello(const WireFrame&, int peer) const;
   void open_door();
+  void close_door();
   void hear(Knocks::iterator);
   bool admit(Knock&);
   void serve(int peer, std::uint32_t events);

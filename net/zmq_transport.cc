@@ -125,7 +125,7 @@ class ZmqTransport final : public Transport {
     end(FrameKind::abort, cause_.empty() ? reason.substr(0, kLongestReason) : cause_);
   }
   void set_watch(Watch watch) override { watch_ = std::move(watch); }
-  std::uint64_t dropped() const noexcept override { return dropped_ + refused_ + lanes_.refused(); }
+  std::uint64_t dropped() const noexcept override { return dropped_ + refused_; }
 
  private:
   void connect(int peer);

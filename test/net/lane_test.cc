@@ -350,6 +350,33 @@ TEST_CASE("lanes: who finishes, ends its lane after its last message, and nothin
   }
 }
 
+TEST_CASE("lanes: who finishes while its lanes come about breaks none") {
+  for (int served = 0; served < 12; ++served) {  // so many times before
+    for (const bool guest_finishes : {true, false}) {
+      auto host = std::make_unique<Rank>(1, 2, true);
+      auto guest = std::make_unique<Rank>(0, 2, true);
+      guest->lanes.follow(1, "127.0.0.1", *host->lanes.invite(0, "127.0.0.1"));
+      for (int i = 0; i < served; ++i) {
+        (i % 2 == 0 ? guest : host)->serve(milliseconds(5));
+      }
+      auto& leaver = guest_finishes ? guest : host;
+      auto& other = guest_finishes ? host : guest;
+      leaver->lanes.finish();
+      REQUIRE(serve_until({leaver.get(), other.get()}, [&] { return leaver->lanes.delivered(); }));
+      const bool was_open = other->lanes.open(guest_finishes ? 0 : 1);
+      leaver.reset();
+      const Deadline limit = in(milliseconds(20));
+      while (Clock::now() < limit) {
+        other->serve();
+      }
+      CHECK(!other->lanes.open(guest_finishes ? 0 : 1));
+      const auto end = other->lanes.next_ended();
+      CHECK((!was_open || end.has_value()));
+      CHECK((!end || !end->broken));
+    }
+  }
+}
+
 TEST_CASE("lanes: one that ends without a goodbye is broken") {
   for (const bool sealed : {false, true}) {
     Pair pair(sealed);
