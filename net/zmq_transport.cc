@@ -141,6 +141,7 @@ class ZmqTransport final : public Transport {
   void note_farewell(const Header&, std::span<const std::byte> payload);
   void read_monitors();
   void check_door();
+  Deadline end_of_grace(const Link&) const;
   void check_grace();
   void look(milliseconds);
   void wait(Deadline);
@@ -487,12 +488,21 @@ void ZmqTransport::check_door() {
   }
 }
 
+// How long we wait for the goodbye of a peer whose link broke, and for the end of a lane whose peer
+// said goodbye, as long as that itself waits until all is delivered.
+Deadline ZmqTransport::end_of_grace(const Link& link) const {
+  return link.state == Link::State::broken    ? link.broken_at + in_->options.farewell_grace
+         : link.state == Link::State::leaving ? link.broken_at + in_->options.linger
+                                              : Deadline::max();
+}
+
 // A broken link whose peer has not said goodbye in time is a lost peer. And who said goodbye, but
 // does not close its lane, has left.
 void ZmqTransport::check_grace() {
+  const Deadline now = Clock::now();
   for (std::size_t peer = 0; peer < links_.size() && !failure_; ++peer) {
     const Link& link = links_[peer];
-    if (Clock::now() < link.broken_at + in_->options.farewell_grace) {
+    if (now < end_of_grace(link)) {
       continue;
     }
     if (link.state == Link::State::broken) {
@@ -530,9 +540,7 @@ void ZmqTransport::look(milliseconds timeout) {
 void ZmqTransport::wait(Deadline deadline) {
   Deadline next = watch_ ? std::min(deadline, next_watch_) : deadline;
   for (const Link& link : links_) {
-    if (link.state == Link::State::broken || link.state == Link::State::leaving) {
-      next = std::min(next, link.broken_at + in_->options.farewell_grace);
-    }
+    next = std::min(next, end_of_grace(link));
   }
   look(emptied_ ? until(next) : milliseconds(0));
 }

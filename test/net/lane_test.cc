@@ -369,7 +369,7 @@ TEST_CASE("lanes: who finishes while its lanes come about breaks none") {
       while (Clock::now() < limit) {
         other->serve();
       }
-      CHECK(!other->lanes.open(guest_finishes ? 0 : 1));
+      CHECK(serve_until({other.get()}, [&] { return !other->lanes.open(guest_finishes ? 0 : 1); }));
       const auto end = other->lanes.next_ended();
       CHECK((!was_open || end.has_value()));
       CHECK((!end || !end->broken));
