@@ -142,6 +142,7 @@ class ZmqTransport final : public Transport {
   void read_monitors();
   void check_door();
   Deadline end_of_grace(const Link&) const;
+  void resume_grace();
   void check_grace();
   void look(milliseconds);
   void wait(Deadline);
@@ -163,6 +164,7 @@ class ZmqTransport final : public Transport {
   Lanes lanes_;
   bool emptied_ = false;  // the PULL has nothing more
   bool soon_ = false;     // the last thing to wait for came at once
+  Deadline looked_at_ = Clock::now();
   std::optional<Error> failure_;
   std::string cause_;          // what the first abort of a peer said
   bool news_ = false;          // a peer has left since receive() returned
@@ -342,6 +344,7 @@ void ZmqTransport::send_all(std::span<const int> peers, const Tag& tag, const Pa
 
 std::optional<Message> ZmqTransport::receive(Deadline deadline) {
   require(!ended_, "Transport::receive after close");
+  resume_grace();
   while (true) {
     if (failure_) {
       throw *failure_;
@@ -496,6 +499,15 @@ Deadline ZmqTransport::end_of_grace(const Link& link) const {
                                               : Deadline::max();
 }
 
+// Time in which nobody listened does not count: a goodbye may have come in it.
+void ZmqTransport::resume_grace() {
+  for (Link& link : links_) {
+    if (link.state == Link::State::broken || link.state == Link::State::leaving) {
+      link.broken_at = std::max(link.broken_at, link.broken_at + (Clock::now() - looked_at_));
+    }
+  }
+}
+
 // A broken link whose peer has not said goodbye in time is a lost peer. And who said goodbye, but
 // does not close its lane, has left.
 void ZmqTransport::check_grace() {
@@ -519,7 +531,8 @@ void ZmqTransport::look(milliseconds timeout) {
   const bool patient = soon_ && timeout > milliseconds(0);
   const Deadline begin = Clock::now();
   const auto events = patient ? poller_.wait(timeout, kPatience) : poller_.wait(timeout);
-  soon_ = !events.empty() && Clock::now() - begin < kPatience;
+  looked_at_ = Clock::now();
+  soon_ = !events.empty() && looked_at_ - begin < kPatience;
   emptied_ = emptied_ && !events.empty();
   bool monitors = false;
   for (const Poller::Event& event : events) {
@@ -552,9 +565,10 @@ void ZmqTransport::say(FrameKind farewell, std::string_view reason) {
          std::span(farewell_).first<kHeaderBytes>());
   std::ranges::copy(std::as_bytes(std::span(reason)), farewell_.begin() + kHeaderBytes);
   const Deadline deadline = Clock::now() + in_->options.linger;
-  const auto listen = [this](milliseconds timeout) {
+  const auto listen = [this, deadline](milliseconds timeout) {
     look(timeout);
-    while (take()) {  // to the goodbyes of others: who has left need not be told
+    while (Clock::now() < deadline &&
+           take()) {  // to the goodbyes of others: who has left need not be told
     }
   };
   read_monitors();
